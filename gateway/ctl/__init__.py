@@ -1,0 +1,1 @@
+"""`gateway-ctl`: ask a running gateway, show the answer."""

@@ -1,0 +1,1 @@
+"""Decisions as pure functions and tables: bytes and time in, verdicts out."""

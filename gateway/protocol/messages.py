@@ -1,0 +1,285 @@
+"""What processes tell each other, and what `gateway-ctl` is told.
+
+Three vocabularies, all `msgspec` structs:
+
+* **control messages** between the supervisor and its children, one per
+  `SOCK_SEQPACKET` message, as MessagePack arrays with a tag;
+* the **request and answer** of the control socket;
+* the **status** report, JSON with a `schema` number.
+
+All are versioned from the first day and grow by addition only: a new field goes
+last and has a default, a field is never renamed or reused (msgspec, "Schema
+Evolution"). `CONTROL_VERSION` and `STATUS_SCHEMA` change when that promise breaks.
+
+Addresses inside control messages are 16 bytes, IPv4 as v4-mapped IPv6; a prefix
+length counts over all 128 bits. In the status they are text.
+"""
+
+from typing import Literal
+
+import msgspec
+
+CONTROL_VERSION = 1
+STATUS_SCHEMA = 1
+
+MESSAGE_LIMIT = 200_000
+"""Bytes of one control message: a default AF_UNIX send buffer takes 212,000."""
+
+
+class PeerEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One row of the FIB's peer part. `incarnation` tells apart the users of a slot."""
+
+    slot: int
+    incarnation: int
+    address: bytes
+    port: int
+    scope: int
+    local: bytes
+
+
+class RouteEntry(msgspec.Struct, frozen=True, array_like=True):
+    """Prefix to target: a peer's slot, or one of `forwarding.LOCAL`, `VOID`."""
+
+    prefix: bytes
+    length: int
+    target: int
+
+
+class Prefix(msgspec.Struct, frozen=True, array_like=True):
+    """A route that is withdrawn."""
+
+    prefix: bytes
+    length: int
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, tag="update"):
+    """A difference. Applied only by a replica that is at `generation - 1` (I7)."""
+
+    generation: int
+    peers: tuple[PeerEntry, ...] = ()
+    gone: tuple[int, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
+    withdrawn: tuple[Prefix, ...] = ()
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """The whole table in `parts` messages, numbered from 0; replaces what was there."""
+
+    generation: int
+    part: int
+    parts: int
+    peers: tuple[PeerEntry, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
+
+
+class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
+    """Finish the burst in hand and exit 0."""
+
+
+class Resolve(msgspec.Struct, frozen=True, array_like=True, tag="resolve"):
+    """To the resolver: the addresses of `host`, please. `query` comes back in the answer."""
+
+    query: int
+    host: str
+    port: int
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """First message of every child."""
+
+    pid: int
+    version: int = CONTROL_VERSION
+
+
+class SnapshotPlease(msgspec.Struct, frozen=True, array_like=True, tag="snapshot-please"):
+    """A replica at `generation` saw a gap."""
+
+    generation: int
+
+
+class PuntedDatagram(msgspec.Struct, frozen=True, array_like=True):
+    """A datagram that only the supervisor may judge, and where it came from and to."""
+
+    address: bytes
+    port: int
+    scope: int
+    local: bytes
+    datagram: bytes
+
+
+class Punts(msgspec.Struct, frozen=True, array_like=True, tag="punts"):
+    """The punts of one burst, in order of arrival."""
+
+    datagrams: tuple[PuntedDatagram, ...]
+
+
+class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
+    """Something a child cannot mend: `device-gone`, `refused` or `source-gone`."""
+
+    what: Literal["device-gone", "refused", "source-gone"]
+    errno: int = 0
+
+
+class Resolved(msgspec.Struct, frozen=True, array_like=True, tag="resolved"):
+    """The resolver's answer: (address, scope) pairs, or why there are none."""
+
+    query: int
+    addresses: tuple[tuple[bytes, int], ...] = ()
+    error: str = ""
+
+
+ToChild = Update | Snapshot | Stop | Resolve
+FromChild = Ready | SnapshotPlease | Punts | Trouble | Resolved
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """What `gateway-ctl` asks, one JSON object and a newline."""
+
+    command: Literal["status"]
+    version: int = 1
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Either a status or an error sentence; one JSON object, ended by closing."""
+
+    status: "Status | None" = None
+    error: str = ""
+    version: int = 1
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """One process. `state`: running, starting, restarting, late (its pulse is)."""
+
+    name: str
+    kind: Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
+    pid: int
+    state: Literal["running", "starting", "restarting", "late"]
+    cpus: tuple[int, ...]
+    pulse_age_seconds: float | None
+    cpu_seconds: float
+    cpu_percent: float
+    memory_bytes: int
+    restarts: int = 0
+    last_exit: str = ""
+
+
+class RingStatus(msgspec.Struct, frozen=True):
+    """One ring, named `reader->worker`. Packets count super-packets once."""
+
+    name: str
+    capacity_bytes: int
+    used_bytes: int
+    pushed: int
+    dropped: int
+
+
+class SocketStatus(msgspec.Struct, frozen=True):
+    """One data socket; `dropped` is the kernel's own count (SO_MEMINFO)."""
+
+    name: str
+    local: str
+    queued_bytes: int
+    dropped: int
+    receive_buffer_bytes: int
+    send_buffer_bytes: int
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """Who is behind a tunnel address. Seconds are ages; None where nobody can know."""
+
+    addresses: tuple[str, ...]
+    endpoint: str
+    local: str
+    since_seconds: float
+    last_seen_seconds: float
+    lease_left_seconds: float
+    rtt_ms: float | None
+    loss_percent: float | None
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    tx_dropped: int
+    single_sends: bool
+    heartbeats: int
+    moves: int
+    conflict: bool = False
+    networks: tuple[str, ...] = ()
+
+
+class UplinkStatus(msgspec.Struct, frozen=True):
+    """The client's side. `state`: resolving, registering, up, lost, unwatched (no keepalive)."""
+
+    target: str
+    endpoint: str
+    state: Literal["resolving", "registering", "up", "lost", "unwatched"]
+    state_seconds: float
+    last_ack_seconds: float | None
+    observed_address: str
+    rtt_ms: float | None
+    loss_percent: float | None
+    heartbeats: int
+    acks: int
+    reconnects: int
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    tx_dropped: int
+
+
+class DeviceStatus(msgspec.Struct, frozen=True):
+    """The TUN device; `queue_dropped` is the kernel's tx_dropped: a reader too slow."""
+
+    name: str
+    addresses: tuple[str, ...]
+    mtu: int
+    up: bool
+    queue_dropped: int
+
+
+class OffloadStatus(msgspec.Struct, frozen=True):
+    """What is in effect, and in `note` why something is not."""
+
+    mode: Literal["auto", "on", "off"]
+    tun: tuple[str, ...]
+    udp: tuple[str, ...]
+    fallbacks: int
+    note: str = ""
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """One `-L`. `drops` and `refusals` list every reason, zeros included (I14)."""
+
+    name: str
+    role: Literal["server", "client"]
+    listen: str
+    auth: bool
+    source_check: bool
+    device: DeviceStatus
+    offload: OffloadStatus
+    processes: tuple[ProcessStatus, ...]
+    rings: tuple[RingStatus, ...]
+    sockets: tuple[SocketStatus, ...]
+    peers: tuple[PeerStatus, ...]
+    uplink: UplinkStatus | None
+    counters: dict[str, int]
+    drops: dict[str, int]
+    refusals: dict[str, int]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole report. `problems` says in sentences why `health` is degraded."""
+
+    instance: str
+    version: str
+    health: Literal["healthy", "degraded"]
+    problems: tuple[str, ...]
+    started_at: str
+    uptime_seconds: float
+    user: str
+    capabilities: tuple[str, ...]
+    supervisor: ProcessStatus
+    services: tuple[ServiceStatus, ...]
+    resolver: ProcessStatus | None = None
+    schema: int = STATUS_SCHEMA

@@ -1,0 +1,1 @@
+"""The truth (peers, routes, auth) and the life cycle of every child."""

@@ -1,0 +1,1 @@
+"""The children: what each runs after the fork."""
