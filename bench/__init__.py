@@ -1,0 +1,1 @@
+"""What is measured, as programs that write JSON, and the network they run in."""
