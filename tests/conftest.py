@@ -1,0 +1,45 @@
+"""What holds for every test: which gateway is tested, on which Python, and what `REQUIRE` says."""
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from needs import need, required
+
+try:
+    import gateway
+except ModuleNotFoundError as error:
+    message = "no gateway to test: use tox, or install this checkout into your environment"
+    raise pytest.UsageError(message) from error
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is tested."""
+    lines = [f"gateway {gateway.__version__} from {Path(gateway.__file__).parent}"]
+    if words := required():
+        lines.append(f"REQUIRE: {' '.join(sorted(words))}")
+    return lines
+
+
+def pytest_sessionstart() -> None:
+    """Under tox the installed wheel is tested, never the folder it was built from."""
+    installed = not Path(gateway.__file__).resolve().is_relative_to(CHECKOUT / "gateway")
+    if "TOX_ENV_NAME" in os.environ and not installed:
+        message = f"tox tests the wheel, but `gateway` comes from {gateway.__file__}"
+        raise pytest.UsageError(message)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _python_in_report(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """Write the version into the JUnit report: tools/matrix.py believes nothing else."""
+    record_testsuite_property("python", platform.python_version())
+
+
+@pytest.fixture(name="need", scope="session")
+def need_fixture() -> Callable[..., None]:
+    """`need(...)` for tests that prefer a fixture."""
+    return need

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Install Debian packages as root: no question asked, no daemon started, no file left behind.
+# `a|b` means the first of them that this release has.
+set -u
+
+policy=/usr/sbin/policy-rc.d
+made_policy=
+
+forbid_daemons() {
+    [ -e "$policy" ] && return
+    (set -C; printf '#!/bin/sh\nexit 101\n' >"$policy") 2>/dev/null || return
+    made_policy=yes
+    chmod 755 "$policy"
+}
+
+clean_up() {
+    [ -z "$made_policy" ] || rm -f "$policy"
+}
+
+known() {
+    apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
+apt-get -q update </dev/null || echo "setup: the package lists could not be refreshed" >&2
+
+# No package name has a blank in it: a plain list of words will do.
+chosen=
+for wanted in "$@"; do
+    found=
+    for name in $(echo "$wanted" | tr '|' ' '); do
+        if known "$name"; then found=$name; break; fi
+    done
+    if [ -z "$found" ]; then
+        echo "setup: this system has no package $wanted" >&2
+        continue
+    fi
+    chosen="$chosen $found"
+done
+[ -n "$chosen" ] || exit 1
+
+forbid_daemons
+# shellcheck disable=SC2086
+apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 install $chosen </dev/null
