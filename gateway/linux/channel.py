@@ -1,0 +1,114 @@
+"""The channel: whole messages between the supervisor and one child.
+
+A `SOCK_SEQPACKET` pair keeps message borders, tells of the other side's death by an
+end of file, and can carry descriptors. Both ends are used with `MSG_DONTWAIT`: a
+sender whose peer is slow learns so at once and never waits (I8).
+"""
+
+import contextlib
+import os
+import select
+import socket
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar, cast
+
+import msgspec
+
+from gateway.protocol.messages import MESSAGE_LIMIT, FromChild, ToChild
+
+RECEIVE_BYTES: Final = MESSAGE_LIMIT + 4096
+MAX_DESCRIPTORS: Final = 16
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class ChannelClosedError(Exception):
+    """The other side is gone."""
+
+
+class MessageTooLargeError(Exception):
+    """The message exceeds `MESSAGE_LIMIT`; the sender must split it."""
+
+
+class Channel(Generic[Out, In]):
+    """One end, which sends `Out` and receives `In` (unions of tagged structs).
+
+    `descriptors` collects what came with the messages; who takes one out closes it.
+    """
+
+    def __init__(self, sock: socket.socket, incoming: object) -> None:
+        self._sock = sock
+        self._decoder = msgspec.msgpack.Decoder(type=incoming)
+        self.descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close this end. The other one then reads an end of file."""
+        self._sock.close()
+
+    def send(self, message: Out, descriptors: Sequence[int] = ()) -> bool:
+        """Send one message. False: the buffer is full and nothing was sent.
+
+        Raises ChannelClosedError, MessageTooLargeError.
+        """
+        data = _encoder.encode(message)
+        if len(data) > MESSAGE_LIMIT:
+            raise MessageTooLargeError(f"{type(message).__name__} of {len(data)} bytes")
+        try:
+            if descriptors:
+                socket.send_fds(self._sock, [data], list(descriptors), socket.MSG_DONTWAIT)
+            else:
+                self._sock.send(data, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            raise ChannelClosedError from None
+        return True
+
+    def receive(self) -> In | None:
+        """The next message, None if none waits. Raises ChannelClosedError."""
+        try:
+            data, received, flags, _ = socket.recv_fds(
+                self._sock, RECEIVE_BYTES, MAX_DESCRIPTORS, socket.MSG_DONTWAIT
+            )
+        except (BlockingIOError, InterruptedError):
+            return None
+        except ConnectionResetError:
+            raise ChannelClosedError from None
+        self.descriptors.extend(received)
+        if not data or flags & socket.MSG_TRUNC:
+            raise ChannelClosedError
+        return cast("In", self._decoder.decode(data))
+
+    def wait(self, timeout: float) -> bool:
+        """Block until a message or the end of file waits; children only (I8)."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(max(0, int(timeout * 1000))))
+
+
+SupervisorEnd = Channel[ToChild, FromChild]
+ChildEnd = Channel[FromChild, ToChild]
+
+
+def channel_pair() -> tuple[SupervisorEnd, ChildEnd]:
+    """The two ends of a new channel."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(ours, FromChild), Channel(theirs, ToChild)
+
+
+def doorbell() -> int:
+    """A new eventfd that says "look" (I4). Its holders never block on it."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def close_quietly(fd: int) -> None:
+    """Close a descriptor that may be closed already."""
+    with contextlib.suppress(OSError):
+        os.close(fd)

@@ -1,0 +1,161 @@
+"""What a process may do and what it is called: privileges, descriptors, CPUs, names.
+
+Order matters (capabilities(7), prctl(2)): the bounding set can only be emptied while
+CAP_SETPCAP is held, so the supervisor does it before it leaves root, and its children
+inherit it; a change of uid clears the effective capabilities, the keep-capabilities
+flag lets the permitted ones survive it; and a change of uid clears the parent-death
+signal, so that is set last and the parent checked afterwards.
+"""
+
+import contextlib
+import errno
+import faulthandler
+import os
+import pwd
+import signal
+from collections.abc import Iterable
+
+import prctl
+
+from gateway.errors import ConfigError
+
+DEFAULT_USERS = ("gateway", "nobody")
+KEPT_BY_SUPERVISOR = ("net_admin",)
+_DESCRIPTOR_END = 1 << 30
+
+
+def leave_root(user: str | None, keep: Iterable[str] = KEPT_BY_SUPERVISOR) -> str:
+    """Become `user` with the capabilities `keep` and no others. Returns the user's name.
+
+    Without `user`: `gateway` where it exists, else `nobody`. A process that is not root
+    stays who it is and only limits its capabilities; so does root of a user namespace
+    that knows no other user. Raises ConfigError for an unknown `user`.
+    """
+    wanted = tuple(keep)
+    if os.geteuid() != 0:
+        _limit(wanted)
+        return _own_name()
+    entry = find_user(user)
+    prctl.capbset.limit()
+    prctl.set_keepcaps(True)
+    if not _become(entry.pw_uid, entry.pw_gid):
+        prctl.set_keepcaps(False)
+        _limit(wanted)
+        return "root"
+    _limit(wanted)
+    prctl.set_keepcaps(False)
+    return entry.pw_name
+
+
+def find_user(user: str | None) -> pwd.struct_passwd:
+    """The account to become. Raises ConfigError when there is none."""
+    for name in (user,) if user else DEFAULT_USERS:
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ConfigError(
+        f"user={user}: no such user on this host; create it (useradd --system {user}) "
+        "or leave the option out"
+        if user
+        else "neither the user 'gateway' nor 'nobody' exists: create one (useradd --system gateway)"
+    )
+
+
+def drop_everything() -> None:
+    """Give up every capability, and the means to get one back."""
+    _limit(())
+    prctl.set_no_new_privs(1)
+
+
+def die_with(parent: int) -> None:
+    """Ask for SIGKILL at the parent's death; exit at once if it died before."""
+    prctl.set_pdeathsig(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def close_all_except(keep: Iterable[int]) -> None:
+    """Close every descriptor that is not in `keep`, however many there are."""
+    start = 0
+    for fd in sorted(set(keep)):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, _DESCRIPTOR_END)
+
+
+def name_process(name: str) -> None:
+    """Show `name` in ps and top. The command line, which may hold a passphrase, goes too."""
+    prctl.set_name(name[:15])
+    prctl.set_proctitle(name)
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """The CPUs this process may run on, in order."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def pin(cpus: Iterable[int]) -> None:
+    """Run on `cpus` only; a CPU that has gone leaves the process where it was."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def quiet_signals() -> None:
+    """A child's signals: a Ctrl-C is the supervisor's business, SIGABRT tells where it hung."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    faulthandler.enable()
+
+
+def own_capabilities() -> tuple[str, ...]:
+    """The capabilities in effect, as `net_admin`."""
+    return tuple(
+        name.lower().removeprefix("cap_")
+        for name in sorted(prctl.ALL_CAP_NAMES)
+        if getattr(prctl.cap_effective, name.lower().removeprefix("cap_"), False)
+    )
+
+
+def _become(uid: int, gid: int) -> bool:
+    with contextlib.suppress(PermissionError):  # a user namespace may deny setgroups
+        os.setgroups([])
+    try:
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
+def _limit(wanted: tuple[str, ...]) -> None:
+    """Keep those of `wanted` that are permitted now, in effect, and no others."""
+    held = [cap for cap in (_number(name) for name in wanted) if _permitted(cap)]
+    prctl.cap_inheritable.limit()
+    prctl.cap_effective.limit(*held)
+    prctl.cap_permitted.limit(*held)
+    if held:
+        prctl.set_caps((held, prctl.CAP_EFFECTIVE, True))
+
+
+def _number(name: str) -> int:
+    number: int = getattr(prctl, f"CAP_{name.upper()}")
+    return number
+
+
+def _permitted(cap: int) -> bool:
+    return bool(prctl.get_caps((cap, prctl.CAP_PERMITTED))[prctl.CAP_PERMITTED][cap])
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,144 @@
+"""Opening the TUN device.
+
+The device carries a 10-byte virtio header before every packet (`IFF_VNET_HDR`) and is
+never multi-queue: a second process would join such a device in silence, while a
+single-queue device that is in use answers EBUSY.
+
+A device that somebody deletes leaves its descriptor open but detached; every read
+then fails with EBADFD. `TUNSETIFF` on that same descriptor attaches a new device, so
+`Tun.attach` serves a first start and a re-creation, and processes that share the
+descriptor go on without a fork (drivers/net/tun.c: tun_detach_all, tun_attach).
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.errors import HostError
+
+DEVICE_FILE = "/dev/net/tun"
+VNET_HEADER_BYTES = 10
+NAME_LIMIT = 15
+
+# linux/if_tun.h
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+IFF_TUN = 0x0001
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000
+TUN_F_CSUM = 0x01
+TUN_F_TSO4 = 0x02
+TUN_F_TSO6 = 0x04
+
+_IFREQ = struct.Struct("16sH22x")
+
+
+class Tun:
+    """One TUN device. `name` is the kernel's once attached; `offloads` is what it granted."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.name = ""
+        self.offloads: tuple[str, ...] = ()
+
+    def attach(self, name: str | None, *, offload: bool) -> None:
+        """Create the device, or take over the existing persistent one called `name`.
+
+        Raises HostError with the remedy when the kernel refuses.
+        """
+        self.name = self._set_interface(name)
+        fcntl.ioctl(self.fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_BYTES))
+        self.offloads = self._set_offload(wanted=offload)
+
+    def close(self) -> None:
+        """Give the descriptor back. The device goes when the last process has done so."""
+        os.close(self.fd)
+
+    def _set_interface(self, name: str | None) -> str:
+        try:
+            return self._try_interface(name, IFF_TUN_EXCL)
+        except OSError as error:
+            if error.errno != errno.EBUSY or name is None:
+                raise _refused(name, error) from None
+        try:
+            return self._try_interface(name, 0)
+        except OSError as error:
+            raise _refused(name, error) from None
+
+    def _try_interface(self, name: str | None, more_flags: int) -> str:
+        flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | more_flags
+        request = _IFREQ.pack((name or "").encode(), flags)
+        answer: bytes = fcntl.ioctl(self.fd, TUNSETIFF, request)
+        got: bytes = _IFREQ.unpack(answer)[0]
+        return got.rstrip(b"\0").decode()
+
+    def _set_offload(self, *, wanted: bool) -> tuple[str, ...]:
+        # TSO with ECN is never asked for; the data path could not split it honestly.
+        granted: tuple[str, ...] = ()
+        if wanted:
+            try:
+                fcntl.ioctl(self.fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)
+                granted = ("csum", "tso4", "tso6")
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+        if not granted:
+            fcntl.ioctl(self.fd, TUNSETOFFLOAD, 0)
+        return granted
+
+
+def open_tun(name: str | None, *, offload: bool) -> Tun:
+    """Open `/dev/net/tun` and attach a device. Raises HostError."""
+    try:
+        fd = os.open(DEVICE_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise HostError(
+            f"{DEVICE_FILE} does not exist: load the module (modprobe tun), "
+            "or give the container the device (--device /dev/net/tun)"
+        ) from None
+    except PermissionError:
+        raise HostError(f"{DEVICE_FILE} may not be opened: start the gateway as root") from None
+    except OSError as error:
+        raise HostError(
+            f"{DEVICE_FILE} cannot be opened ({error.strerror}): is the tun module loaded?"
+        ) from None
+    tun = Tun(fd)
+    try:
+        tun.attach(name, offload=offload)
+    except BaseException:
+        tun.close()
+        raise
+    return tun
+
+
+def _refused(name: str | None, error: OSError) -> HostError:
+    device = f"TUN device {name!r}" if name else "a TUN device"
+    if error.errno == errno.EPERM:
+        return HostError(
+            f"{device} may not be created: CAP_NET_ADMIN is missing; start as root, "
+            "or give the container --cap-add NET_ADMIN"
+        )
+    if error.errno == errno.EBUSY:
+        holders = ", ".join(_holders(name or "")) or "another process"
+        return HostError(f"{device} is in use by {holders}: choose another name= or stop it")
+    if error.errno == errno.EINVAL:
+        return HostError(f"{device} exists and is no single-queue TUN device: choose another name=")
+    return HostError(f"{device} cannot be created: {error.strerror}")
+
+
+def _holders(name: str) -> Iterator[str]:
+    """The processes that have the device open, as far as /proc shows them."""
+    needle = f"iff:\t{name}\n"
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            infos = list((process / "fdinfo").iterdir())
+            if any(needle in info.read_text() for info in infos):
+                command = (process / "comm").read_text().strip()
+                yield f"{command} (pid {process.name})"
+        except OSError:
+            continue

@@ -1,0 +1,254 @@
+"""The data sockets: the server's group and the client's connected one.
+
+They are shared by processes, so nobody sets `O_NONBLOCK` (it belongs to all of them);
+every call carries `MSG_DONTWAIT`. No `IP_RECVERR`: on an unconnected socket it makes
+sends to healthy peers fail with another peer's error (I13).
+
+The first socket of the group binds before it sets `SO_REUSEPORT`, the others join it.
+Set before, it would let a second instance join in silence and take a share of the
+flows. The ack socket joins last and never receives (`reuseport`).
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import psutil
+
+from gateway.errors import HostError
+from gateway.linux import reuseport
+
+RECEIVE_BUFFER = 8 << 20
+SEND_BUFFER = 1 << 20
+"""Bounded: it is one queue for all peers (I13)."""
+
+SO_RCVBUFFORCE = 33
+SO_MEMINFO = 55
+IP_MTU_DISCOVER = 10
+IP_PMTUDISC_OMIT = 5
+IP_PKTINFO = 8
+IPV6_MTU_DISCOVER = 23
+IPV6_PMTUDISC_WANT = 1
+SOL_UDP = 17
+UDP_SEGMENT = 103
+UDP_GRO = 104
+
+_MEMINFO = struct.Struct("9I")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`SO_MEMINFO`: any holder of a socket can read it, whoever is stopped."""
+
+    queued_bytes: int
+    receive_buffer: int
+    send_queued_bytes: int
+    send_buffer: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A server's sockets: one for each worker, and the supervisor's for acks."""
+
+    workers: tuple[socket.socket, ...]
+    acks: socket.socket
+
+    def close(self) -> None:
+        """Close this process's copies."""
+        for sock in (*self.workers, self.acks):
+            sock.close()
+
+
+def open_group(host: str, port: int, workers: int, *, gro: bool) -> Group:
+    """Bind `workers` sockets and the ack socket to one port.
+
+    An empty host or `::` means both families, IPv4 alone where the host has no IPv6.
+    Raises HostError: port taken (and by whom), address not on this host.
+    """
+    first = _bind_first(host, port, gro=gro)
+    sockets = [first]
+    try:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        where = first.getsockname()
+        sockets += [_join(first.family, where, gro=gro) for _ in range(workers - 1)]
+        if workers > 1:
+            reuseport.spread(first, workers)
+        acks = _join(first.family, where, gro=False)
+        sockets.append(acks)
+        if workers == 1:
+            reuseport.spread(first, workers)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise HostError(f"{_where(host, port)}: cannot be shared ({error.strerror})") from None
+    return Group(tuple(sockets[:-1]), acks)
+
+
+def open_client(*, gro: bool) -> socket.socket:
+    """An unconnected socket for one server at a time, of either family if the host has both."""
+    family = socket.AF_INET6 if _has_ipv6() else socket.AF_INET
+    return _new(family, gro=gro)
+
+
+def connect(sock: socket.socket, address: str, port: int, scope: int = 0) -> None:
+    """Connect, or connect anew: the kernel then picks a new source port. Raises OSError.
+
+    `address` is text; an IPv4 address on a dual-stack socket goes as v4-mapped.
+    """
+    disconnect(sock)
+    if sock.family == socket.AF_INET:
+        sock.connect((address, port))
+        return
+    if ip_address(address).version == 4:
+        address = f"::ffff:{address}"
+    sock.connect((address, port, 0, scope))
+
+
+def disconnect(sock: socket.socket) -> None:
+    """`connect(AF_UNSPEC)`: forget the server and give the source port back."""
+    unspec = struct.pack("H14x", socket.AF_UNSPEC)
+    if _libc.connect(sock.fileno(), unspec, len(unspec)) != 0:
+        number = ctypes.get_errno()
+        if number != errno.EAFNOSUPPORT:
+            raise OSError(number, os.strerror(number))
+
+
+def pending_error(sock: socket.socket) -> int:
+    """Take the error an ICMP message left on the socket, 0 if none."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def memory(sock: socket.socket) -> Memory:
+    """Queue, buffers and the kernel's own count of datagrams dropped."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size)
+    queued, receive, sending, send, _, _, _, _, dropped = _MEMINFO.unpack(raw)
+    return Memory(queued, receive, sending, send, dropped)
+
+
+def local_text(sock: socket.socket) -> str:
+    """The bound address as `203.0.113.7:8421` or `[::]:8421`."""
+    name = sock.getsockname()
+    host, port = str(name[0]), int(name[1])
+    host = host.removeprefix("::ffff:") if host.count(".") == 3 else host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _new(family: int, *, gro: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        # On a dual-stack socket too: what it sends to IPv4 obeys the IPv4 option.
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER // 2)
+        _receive_buffer(sock)
+        if gro:
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _receive_buffer(sock: socket.socket) -> None:
+    # The kernel doubles what it is told. FORCE passes rmem_max, with CAP_NET_ADMIN.
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER // 2)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER // 2)
+
+
+def _bind_first(host: str, port: int, *, gro: bool) -> socket.socket:
+    for family, address in _candidates(host, port):
+        try:
+            sock = _new(family, gro=gro)
+        except OSError as error:
+            if error.errno == errno.EAFNOSUPPORT:
+                continue
+            raise
+        try:
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            if error.errno == errno.EADDRNOTAVAIL and not host:
+                continue
+            raise _unbound(host, port, error) from None
+        return sock
+    raise HostError(f"{_where(host, port)}: this host has no such address family")
+
+
+def _candidates(host: str, port: int) -> Iterator[tuple[int, tuple[str, int]]]:
+    if host in ("", "::"):
+        yield socket.AF_INET6, ("::", port)
+        if not host:
+            yield socket.AF_INET, ("0.0.0.0", port)  # noqa: S104  (that is what ":port" asks for)
+        return
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        raise HostError(f"{_where(host, port)}: cannot be resolved ({error.strerror})") from None
+    for family, _, _, _, address in found[:1]:
+        yield family, address  # type: ignore[misc]
+
+
+def _join(family: int, where: object, *, gro: bool) -> socket.socket:
+    sock = _new(family, gro=gro)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(where)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unbound(host: str, port: int, error: OSError) -> HostError:
+    where = _where(host, port)
+    if error.errno == errno.EADDRINUSE:
+        holder = ", ".join(_holders(port)) or "another process"
+        return HostError(f"{where}: the UDP port is taken by {holder}; stop it or choose another")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return HostError(f"{where}: this host has no such address; use :{port} for all of them")
+    if error.errno == errno.EACCES:
+        return HostError(f"{where}: a port below 1024 needs root or CAP_NET_BIND_SERVICE")
+    return HostError(f"{where}: {error.strerror}")
+
+
+def _where(host: str, port: int) -> str:
+    return f"listen address {f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _holders(port: int) -> list[str]:
+    pids = set()
+    with contextlib.suppress(psutil.Error, OSError):
+        pids = {
+            item.pid
+            for item in psutil.net_connections(kind="udp")
+            if item.pid and item.laddr and item.laddr.port == port
+        }
+    names = []
+    for pid in sorted(pids)[:3]:
+        with contextlib.suppress(psutil.Error):
+            names.append(f"{psutil.Process(pid).name()} (pid {pid})")
+    return names
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
