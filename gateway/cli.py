@@ -1,0 +1,220 @@
+"""The command line of `gateway`: GOST's flags, read as Go's flag package reads them.
+
+`-L v`, `-L=v` and `--L v` are the same; a flag's value may begin with `-`. Nothing is
+started before everything that was said has been read and found good.
+"""
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from gateway import __version__
+from gateway.config import render
+from gateway.config.build import build
+from gateway.config.model import Config
+from gateway.config.options import nearest
+from gateway.config.sources import default_file, read_tree
+from gateway.config.tree import Node, Report, plain
+from gateway.config.values import BadValueError, boolean, shown
+from gateway.errors import ConfigError, GatewayError
+
+USAGE = """\
+usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
+
+  gateway -L "tun://:8421?net=192.168.123.1/24"
+  gateway -L "tun://:0/SERVER:8421?net=192.168.123.2/24&keepAlive=true&route=192.168.100.0/24"
+
+  -L, --listen URL      a service; may be repeated
+  -C, --config FILE     a configuration, YAML or JSON, - for standard input; may be repeated
+  -O, --output FORMAT   print the configuration as yaml or json, secrets included, and exit
+  -t, --check           check the configuration, print what is in effect, and exit
+  -D, --debug           log more
+      --instance NAME   the name of this instance (default: its first net address)
+  -V, --version         print the version and exit
+  -h, --help            print this and exit
+
+Without -L and -C: gateway.yaml, .yml or .json, or gost.*, in /etc/gateway, /etc/gost,
+$HOME/.gost or here.
+"""
+
+NO_FORWARD = (
+    "carriers and chains are not supported by this version: leave -F out, and give the "
+    "server's UDP port as the target, as in -L tun://:0/HOST:PORT?net=..."
+)
+
+_FLAGS = {
+    "L": "listen",
+    "C": "config",
+    "O": "output",
+    "D": "debug",
+    "DD": "debug",
+    "V": "version",
+    "t": "check",
+    "h": "help",
+    "F": "forward",
+    "R": "reload",
+}
+_LONG = frozenset({*_FLAGS.values(), "instance", "api", "metrics"})
+_SWITCHES = frozenset({"debug", "version", "check", "help"})
+_REFUSED = {
+    "reload": "not supported yet: start the program again to read the configuration again",
+    "api": "the web API is not supported by this program: gateway-ctl looks inside it",
+    "metrics": "metrics are not supported yet: gateway-ctl status shows the counters",
+}
+
+
+@dataclass(slots=True)
+class Command:
+    """What the command line asks for."""
+
+    listen: list[str] = field(default_factory=list)
+    config: list[str] = field(default_factory=list)
+    forward: list[str] = field(default_factory=list)
+    output: str = ""
+    instance: str | None = None
+    debug: bool = False
+    version: bool = False
+    check: bool = False
+    help: bool = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `gateway`; the exit status (see `errors`)."""
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except GatewayError as error:
+        for line in str(error).splitlines():
+            _say("error", line)
+        return error.exit_status
+
+
+def _main(argv: Sequence[str]) -> int:
+    command = parse(argv)
+    if command.help:
+        print(USAGE, end="")
+        return 0
+    if command.version:
+        system = f"{platform.system().lower()}/{platform.machine()}"
+        print(f"gateway {__version__} (Python {platform.python_version()} {system})")
+        return 0
+    if not (command.listen or command.config or command.forward):
+        path = default_file()
+        if path is None:
+            print(USAGE, end="", file=sys.stderr)
+            return 2
+        command.config.append(str(path))
+    tree, config = _configuration(command)
+    for line in config.warnings:
+        _say("warning", line)
+    if command.output:
+        print(render.render(plain(tree), command.output), end="")
+        return 0
+    if command.check:
+        print("configuration is good", file=sys.stderr)
+        print(render.render(render.effective(config), "yaml"), end="")
+        return 0
+    from gateway.supervisor.run import run  # noqa: PLC0415 (checks must not need the data plane)
+
+    return run(config)
+
+
+def _say(level: str, line: str) -> None:
+    print(f"gateway: {level}: {line}", file=sys.stderr)
+
+
+def _configuration(command: Command) -> tuple[Node, Config]:
+    """What was said, and what it means. Raises ConfigError with every problem."""
+    report = Report()
+    for number, url in enumerate(command.forward, 1):
+        report.error(f"-F #{number}", f"{shown(_without_userinfo(url))}: {NO_FORWARD}")
+    tree = read_tree(command.listen, command.config, report)
+    config = build(
+        tree,
+        report,
+        instance=command.instance,
+        debug=command.debug,
+        chained=bool(command.forward),
+    )
+    return tree, config
+
+
+def _without_userinfo(url: str) -> str:
+    """A URL as far as its host: what follows may hold secrets, as what precedes may."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "..."
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Read the flags. Raises ConfigError with every problem."""
+    command = Command()
+    problems: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if len(word) < 2 or not word.startswith("-") or word == "--":
+            problems.append(_unexpected(word))
+            break
+        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+        flag = _FLAGS.get(name, name)
+        if flag not in _LONG:
+            problems.append(_unknown(name))
+            break
+        if flag not in _SWITCHES and not equals:
+            if not rest:
+                problems.append(f"flag {_dashed(name)} needs a value")
+                break
+            value = rest.pop(0)
+        problem = _apply(command, flag, name, value if equals or flag not in _SWITCHES else "true")
+        if problem:
+            problems.append(problem)
+    if problems:
+        raise ConfigError(*problems)
+    return command
+
+
+def _apply(command: Command, flag: str, name: str, value: str) -> str:
+    """Note one flag; the problem, if there is one."""
+    if flag in _REFUSED:
+        return f"flag {_dashed(name)}: {_REFUSED[flag]}"
+    if flag in _SWITCHES:
+        try:
+            setattr(command, flag, boolean(value))
+        except BadValueError as error:
+            return f"flag {_dashed(name)}: {error}"
+        return ""
+    if flag in ("listen", "config", "forward"):
+        getattr(command, flag).append(value)
+    elif flag == "instance":
+        command.instance = value
+    elif value in ("yaml", "json"):
+        command.output = value
+    else:
+        return f"flag {_dashed(name)}: {shown(value)} is no format: write yaml or json"
+    return ""
+
+
+def _unexpected(word: str) -> str:
+    if word == "--":
+        return "flag --: several processes on one command line are not supported by this program"
+    if "://" in word:
+        return f"unexpected argument: a service is given by -L, as in -L {_quoted(word)}"
+    return f"unexpected argument {shown(word)}: every argument is a flag or a flag's value"
+
+
+def _quoted(url: str) -> str:
+    return '"' + _without_userinfo(url) + '..."'
+
+
+def _unknown(name: str) -> str:
+    near = nearest(name, sorted({*_FLAGS, *_LONG}))
+    hint = f"did you mean {_dashed(near)}?" if near else "see gateway --help"
+    return f"unknown flag {_dashed(name)}: {hint}"
+
+
+def _dashed(name: str) -> str:
+    return f"-{name}" if len(name) <= 2 else f"--{name}"

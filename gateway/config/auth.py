@@ -1,0 +1,189 @@
+"""Who may join: `authers`, `handler.auther`, `handler.authers`, `handler.auth`.
+
+GOST lets everyone in where an auther's name is unknown, and takes any passphrase where
+the stored password is empty. Both are errors here: what protects must not fail open.
+"""
+
+from dataclasses import dataclass, field
+
+from gateway.config import addresses, shape
+from gateway.config.model import PASSPHRASE_LIMIT, Credential
+from gateway.config.options import nearest
+from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
+from gateway.config.values import BadValueError, shown, text
+
+
+@dataclass(slots=True)
+class Auther:
+    """A named list of credentials, each with its place."""
+
+    name: str
+    place: str
+    credentials: list[tuple[Credential, str]] = field(default_factory=list)
+    used: bool = False
+
+
+def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
+    """The `authers` of a configuration by name."""
+    found: dict[str, Auther] = {}
+    if "authers" not in top:
+        return found
+    for item in items_of(top["authers"].node, "authers", report):
+        entries = mapping_of(item, "authers", report)
+        shape.check_keys(entries, shape.AUTHER, "authers", report)
+        name = text(_scalar(entries, "name", "authers.name", report))
+        if not name:
+            report.error(item.place, "authers: an auther has no name")
+        elif name in found:
+            first = found[name].place
+            report.error(item.place, f"authers: {shown(name)} is there twice, first at {first}")
+        auther = found.setdefault(name, Auther(name, item.place))
+        if "auths" in entries:
+            for node in items_of(entries["auths"].node, "authers.auths", report):
+                _add(auther, node, report)
+        _warn_if_empty(auther, entries, report)
+    return found
+
+
+def _warn_if_empty(auther: Auther, entries: dict[str, Entry], report: Report) -> None:
+    sources = any(key in entries for key in ("file", "redis", "http", "plugin"))
+    said = "auths" in entries and not entries["auths"].node.is_empty
+    if not sources and not said:
+        report.warn(auther.place, f"authers: {shown(auther.name)} has no auths: it lets nobody in")
+
+
+def _add(auther: Auther, node: Node, report: Report) -> None:
+    credential = _credential(node, "authers.auths", report)
+    if credential is None:
+        return
+    for earlier, place in auther.credentials:
+        if earlier.username == credential.username:
+            first = f"first at {place}"
+            report.error(node.place, f"username: {credential.username} is there twice, {first}")
+            return
+    auther.credentials.append((credential, node.place))
+
+
+def _credential(node: Node, where: str, report: Report) -> Credential | None:
+    entries = mapping_of(node, where, report)
+    if not entries:
+        return None
+    shape.check_keys(entries, shape.CREDENTIAL, where, report)
+    username = _username(entries, node, report)
+    password = _password(entries, node, username or "", report)
+    if username is None or password is None:
+        return None
+    return Credential(username, password)
+
+
+def _username(entries: dict[str, Entry], node: Node, report: Report) -> str | None:
+    value = _scalar(entries, "username", "username", report)
+    place = entries["username"].node.place if "username" in entries else node.place
+    if value is None or value == "":
+        report.error(place, "username: missing: write the client's address in the tunnel")
+        return None
+    try:
+        return str(addresses.address(value))
+    except BadValueError as error:
+        report.error(place, f"username: {error}: write the client's address in the tunnel")
+        return None
+
+
+def _password(entries: dict[str, Entry], node: Node, username: str, report: Report) -> bytes | None:
+    value = text(_scalar(entries, "password", "password", report))
+    place = entries["password"].node.place if "password" in entries else node.place
+    whose = f"the password of {username}" if username else "a password"
+    if not value:
+        report.error(place, f"password: {whose} is empty: nobody could use it")
+        return None
+    secret = value.encode()
+    if b"\0" in secret:
+        report.error(place, f"password: {whose} must not contain NUL characters")
+        return None
+    if len(secret) > PASSPHRASE_LIMIT:
+        size = f"is longer than {PASSPHRASE_LIMIT} bytes"
+        report.warn(place, f"password: {whose} {size}: only the first {PASSPHRASE_LIMIT} count")
+    return secret[:PASSPHRASE_LIMIT]
+
+
+def _scalar(
+    entries: dict[str, Entry], key: str, name: str, report: Report
+) -> str | int | bool | None:
+    if key not in entries:
+        return None
+    value = entries[key].node.value
+    if isinstance(value, dict | tuple):
+        report.error(entries[key].node.place, f"{name}: expected one value")
+        return None
+    return value
+
+
+def credentials_of(
+    handler: dict[str, Entry], authers: dict[str, Auther], own: frozenset[str], report: Report
+) -> tuple[Credential, ...] | None:
+    """The credentials a handler asks for: None where it asks for none.
+
+    Any member of a group lets in, so the group's credentials are one list. `own` are
+    the server's addresses, which no credential may name.
+    """
+    names = _names(handler, report)
+    if names is None:
+        return _single(handler, own, report)
+    if "auth" in handler and not handler["auth"].node.is_empty:
+        report.warn(handler["auth"].place, "handler.auth: ignored, as an auther is given")
+    merged: dict[Credential, None] = {}
+    for name, place in names:
+        auther = authers.get(name)
+        if auther is None:
+            report.error(place, f"handler.auther: {_unknown(name, authers)}")
+            continue
+        auther.used = True
+        for credential, where in auther.credentials:
+            _check_own(credential, own, where, report)
+            merged[credential] = None
+    return tuple(merged)
+
+
+def _names(handler: dict[str, Entry], report: Report) -> list[tuple[str, str]] | None:
+    """The authers a handler names, each with its place; None if it names none."""
+    nodes: list[Node] = []
+    if "auther" in handler and not handler["auther"].node.is_empty:
+        nodes.append(handler["auther"].node)
+    if "authers" in handler:
+        nodes.extend(items_of(handler["authers"].node, "handler.authers", report))
+    names = []
+    for node in nodes:
+        if isinstance(node.value, dict | tuple) or node.is_empty:
+            report.error(node.place, "handler.auther: expected the name of an auther")
+        else:
+            names.append((text(node.value), node.place))
+    return names if nodes else None
+
+
+def _unknown(name: str, authers: dict[str, Auther]) -> str:
+    near = nearest(name, list(authers))
+    if near:
+        return f"there is no auther {shown(name)}: did you mean {near}?"
+    known = ", ".join(shown(name) for name in authers) or "none"
+    return f"there is no auther {shown(name)} in authers (there is {known})"
+
+
+def _single(
+    handler: dict[str, Entry], own: frozenset[str], report: Report
+) -> tuple[Credential, ...] | None:
+    if "auth" not in handler or handler["auth"].node.value is None:
+        return None
+    node = handler["auth"].node
+    if node.is_empty:
+        report.error(node.place, "handler.auth: empty: write a username and a password")
+        return ()
+    credential = _credential(node, "handler.auth", report)
+    if credential is None:
+        return ()
+    _check_own(credential, own, node.place, report)
+    return (credential,)
+
+
+def _check_own(credential: Credential, own: frozenset[str], place: str, report: Report) -> None:
+    if credential.username in own:
+        report.error(place, f"username: {credential.username} is the server's own address")

@@ -1,0 +1,214 @@
+"""One service out of the tree: its options, and what they demand of each other."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from gateway.config import addresses, options, shape
+from gateway.config.auth import Auther, credentials_of
+from gateway.config.bag import Bag, check_side, gather
+from gateway.config.ends import ends, listen_of, refuse_chains, targets_of
+from gateway.config.model import (
+    DEFAULT_MTU,
+    DEFAULT_TTL,
+    PASSPHRASE_LIMIT,
+    Address,
+    Credential,
+    Interface,
+    Offload,
+    Route,
+    Service,
+    Target,
+)
+from gateway.config.tree import Entry, Node, Report, mapping_of
+from gateway.config.values import BadValueError, printable
+from gateway.protocol.forwarding import Role
+
+ADDRESS_LIMIT = 16
+"""Addresses one heartbeat may claim."""
+
+IPV6_MTU = 1280
+"""The smallest MTU of a link that carries IPv6 (RFC 8200, section 5)."""
+
+TTL_LIMIT = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A service, and the user its options ask for."""
+
+    service: Service
+    user: str | None
+    user_place: str
+
+
+def build_service(
+    node: Node, authers: dict[str, Auther], report: Report, *, chained: bool
+) -> Built | None:
+    """The service a mapping describes; None if it is not a TUN service.
+
+    Problems are reported, and a default stands in for what is wrong. `chained` tells
+    that a chain was asked for and refused, so that a target without a host is no news.
+    """
+    entries = mapping_of(node, "services", report)
+    if not entries:
+        report.error(node.place, "services: an empty service")
+        return None
+    handler, listener = ends(entries, node, report)
+    if handler is None or listener is None:
+        return None
+    chained = refuse_chains(handler, listener, report) or chained
+    shape.check_keys(entries, shape.SERVICE, "", report)
+    shape.check_keys(handler, shape.HANDLER, "handler", report)
+    shape.check_keys(listener, shape.LISTENER, "listener", report)
+    targets, role = targets_of(entries, report, chained=chained)
+    host, port = listen_of(entries, node, role, report)
+    bag = gather(entries, report)
+    check_side(bag, role)
+    nets = _nets(bag, node)
+    service = Service(
+        name=_name(entries, report),
+        role=role,
+        host=host,
+        port=port,
+        targets=targets,
+        nets=nets,
+        device=bag.one(options.NAME),
+        mtu=_mtu(bag, nets),
+        routes=_routes(bag, nets, targets),
+        keepalive=bag.one(options.KEEPALIVE) or False,
+        ttl=_ttl(bag),
+        passphrase=_passphrase(bag),
+        workers=bag.one(options.WORKERS),
+        offload=cast("Offload", bag.one(options.OFFLOAD) or "auto"),
+        source_check=bag.one(options.SOURCE_CHECK) is not False,
+        credentials=_credentials(handler, authers, nets, role, report),
+        place=node.place,
+    )
+    user = bag.one(options.USER)
+    return Built(service, user, bag.place(options.USER) if user else "")
+
+
+def _name(entries: dict[str, Entry], report: Report) -> str:
+    value = entries["name"].node.value if "name" in entries else None
+    if value is None or isinstance(value, dict | tuple):
+        return ""
+    try:
+        return printable(value)
+    except BadValueError as error:
+        report.error(entries["name"].place, f"name: {error}")
+        return ""
+
+
+def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
+    nets = bag.many(options.NET)
+    if not bag.has(options.NET):
+        advice = "write this host's address in the tunnel, for example net=192.168.123.1/24"
+        bag.report.error(node.place, f"net: missing: {advice}")
+        return ()
+    if not nets and bag.found["net"].node.is_empty:
+        bag.complain(options.NET, '"" has no address: write for example 192.168.123.1/24')
+    if len(nets) > ADDRESS_LIMIT:
+        bag.complain(options.NET, f"{len(nets)} addresses are too many: at most {ADDRESS_LIMIT}")
+    for index, net in enumerate(nets):
+        for earlier in nets[:index]:
+            if net.ip == earlier.ip:
+                bag.complain(options.NET, f"{net.ip} is there twice")
+            elif net.network == earlier.network:
+                bag.complain(options.NET, f"{net} and {earlier} are in one network")
+    return nets
+
+
+def _mtu(bag: Bag, nets: tuple[Interface, ...]) -> int:
+    mtu = bag.one(options.MTU)
+    if mtu is not None and mtu < IPV6_MTU and any(net.version == 6 for net in nets):
+        bag.complain(options.MTU, f"{mtu} is too small: IPv6 in net needs {IPV6_MTU} or more")
+    return mtu or DEFAULT_MTU
+
+
+def _routes(
+    bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]
+) -> tuple[Route, ...]:
+    gw = bag.one(options.GW)
+    found: dict[object, Route] = {}
+    for option in (options.ROUTE, options.ROUTES):
+        for given in bag.many(option):
+            route = _with_gateway(given, gw)
+            earlier = found.setdefault(route.network, route)
+            if earlier != route:
+                bag.complain(option, f"{route.network} is there twice, with different gateways")
+            if route.network.prefixlen == 0:
+                why = "everything through the tunnel is not supported yet: name the networks"
+                bag.complain(option, f'"{route.network}": {why}')
+            _check_gateway(bag, option if given.gateway else options.GW, route, nets)
+            _check_swallowed(bag, option, route, targets)
+    if gw is not None and not found:
+        bag.warn(options.GW, "has no use without route or routes")
+    return tuple(found.values())
+
+
+def _with_gateway(route: Route, gw: Address | None) -> Route:
+    if route.gateway is None and gw is not None and gw.version == route.network.version:
+        return Route(route.network, gw)
+    return route
+
+
+def _check_gateway(
+    bag: Bag, option: options.Option[object], route: Route, nets: tuple[Interface, ...]
+) -> None:
+    if route.gateway is None or not nets:
+        return
+    if any(route.gateway == net.ip for net in nets):
+        bag.complain(option, f'"{route.gateway}" is this host itself: write the address of a peer')
+    elif not any(route.gateway in net.network for net in nets):
+        advice = "write an address of the tunnel network"
+        bag.complain(option, f'"{route.gateway}" is not inside net: {advice}')
+
+
+def _check_swallowed(
+    bag: Bag, option: options.Option[object], route: Route, targets: tuple[Target, ...]
+) -> None:
+    """Warn of a route that would lead the tunnel's own datagrams into the tunnel."""
+    for target in targets:
+        if addresses.is_literal(target.host) and route.network.prefixlen > 0:
+            address = addresses.address(target.host.partition("%")[0])
+            if address in route.network:
+                advice = "the way to it needs a more specific route outside the tunnel"
+                bag.warn(option, f"{route.network} holds the target {target.host}: {advice}")
+
+
+def _ttl(bag: Bag) -> float:
+    ttl = bag.one(options.TTL)
+    if ttl is None:
+        return DEFAULT_TTL
+    if ttl <= 0:
+        bag.warn(options.TTL, f"not above 0: {DEFAULT_TTL:.0f}s is used, as in GOST")
+        return DEFAULT_TTL
+    if ttl > TTL_LIMIT:
+        bag.complain(options.TTL, "is longer than 24h")
+    if ttl < 1:
+        bag.warn(options.TTL, "is below 1s: so many heartbeats are of no use")
+    return ttl
+
+
+def _passphrase(bag: Bag) -> bytes:
+    passphrase = bag.one(options.PASSPHRASE) or b""
+    if len(passphrase) > PASSPHRASE_LIMIT:
+        size = f"longer than {PASSPHRASE_LIMIT} bytes"
+        bag.warn(options.PASSPHRASE, f"{size}: only the first {PASSPHRASE_LIMIT} count")
+    return passphrase[:PASSPHRASE_LIMIT]
+
+
+def _credentials(
+    handler: dict[str, Entry],
+    authers: dict[str, Auther],
+    nets: tuple[Interface, ...],
+    role: Role,
+    report: Report,
+) -> tuple[Credential, ...] | None:
+    own = frozenset(str(net.ip) for net in nets) if role is Role.SERVER else frozenset()
+    found = credentials_of(handler, authers, own, report)
+    if role is Role.SERVER or found is None:
+        return found
+    key = next(key for key in ("auther", "authers", "auth") if key in handler)
+    report.warn(handler[key].place, f"handler.{handler[key].key}: has no use on a client")
+    return None

@@ -1,0 +1,96 @@
+"""The shape of a configuration file: which keys stand where, and what we do with them.
+
+GOST's file has far more than a TUN gateway needs. A key we do not act on is refused,
+or named in a warning where leaving it out changes nothing; never passed over in
+silence. An empty value says nothing and is let through.
+"""
+
+from gateway.config.options import Standing, find_option, nearest
+from gateway.config.tree import Entry, Report
+
+Shape = dict[str, Standing]
+
+NO_CHAINS = (
+    "carriers and chains are not supported by this version: leave this out, and let the addr "
+    "in forwarder.nodes be the server's HOST:PORT itself"
+)
+
+
+def _shape(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> Shape:
+    """Names as written in the docs, by what becomes of them."""
+    return {
+        **dict.fromkeys(used.split(), "used"),
+        **dict.fromkeys(later.split(), "later"),
+        **dict.fromkeys(foreign.split(), "foreign"),
+        **dict.fromkeys(useless.split(), "useless"),
+    }
+
+
+TOP = _shape(
+    "services authers log chains hops",
+    later="routers",
+    foreign="api metrics profiling admissions bypasses resolvers hosts ingresses sds recorders "
+    "limiters climiters rlimiters observers quotas caches",
+    useless="tls loggers",
+)
+SERVICE = _shape(
+    "name addr handler listener forwarder metadata",
+    later="interface sockopts",
+    foreign="admission admissions bypass bypasses resolver hosts limiter climiter rlimiter "
+    "recorders observer",
+    useless="logger loggers status",
+)
+HANDLER = _shape(
+    "type auther authers auth metadata chain chainGroup",
+    foreign="retries limiter observer tls",
+)
+LISTENER = _shape(
+    "type metadata chain chainGroup",
+    foreign="tls auther authers auth",
+)
+FORWARDER = _shape("nodes", later="selector", foreign="name hop targets")
+NODE = _shape(
+    "name addr",
+    later="metadata interface netns sockopts",
+    foreign="bypass bypasses host network protocol path filter matcher http tls auth connector "
+    "dialer resolver hosts admission",
+)
+AUTHER = _shape("name auths", later="file redis http plugin", useless="reload")
+CREDENTIAL = _shape("username password", later="networks", foreign="file")
+LOG = _shape("level", useless="format output rotation")
+
+CHAIN_KEYS = ("chain", "chaingroup")
+
+
+def check_keys(entries: dict[str, Entry], shape: Shape, where: str, report: Report) -> None:
+    """Report every key of a mapping that we do not act on. `where` is "" at the top."""
+    known = {name.lower(): standing for name, standing in shape.items()}
+    prefix = f"{where}." if where else ""
+    for key, entry in entries.items():
+        name = prefix + entry.key
+        standing = known.get(key)
+        if standing is None:
+            report.error(entry.place, f"unknown key {name}: {_advice(entry.key, shape, where)}")
+        else:
+            tell(entry, name, standing, report)
+
+
+def tell(entry: Entry, name: str, standing: Standing, report: Report) -> None:
+    """Report one known key by its standing. Empty values and `false` ask for nothing."""
+    if standing == "useless":
+        report.warn(entry.place, f"{name}: has no use here and is ignored")
+    elif entry.node.is_empty or entry.node.value in (False, 0, "false"):
+        return
+    elif standing == "later":
+        report.error(entry.place, f"{name}: not supported yet: leave it out")
+    elif standing == "foreign":
+        report.error(entry.place, f"{name}: not supported by this program: leave it out")
+
+
+def _advice(key: str, shape: Shape, where: str) -> str:
+    option = find_option(key)
+    if option is not None and where not in ("", "log"):
+        return f"{option.name} belongs in {option.section}.metadata"
+    used = [name for name, standing in shape.items() if standing == "used"]
+    near = nearest(key, list(shape))
+    return f"did you mean {near}?" if near else f"there are {', '.join(used)}"

@@ -1,0 +1,145 @@
+"""Where a configuration comes from: `-L` URLs, files, standard input, default places.
+
+Sources are merged from left to right, the command line's services last. Lists are
+joined; of anything else the later one counts.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.config.tree import Entry, Node, Report, entry
+from gateway.config.url import parse_listen
+from gateway.config.yaml import parse_json, parse_yaml
+from gateway.errors import ConfigError
+
+_SUFFIXES = ("yaml", "yml", "json")
+
+
+def default_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The first configuration file that exists in the usual places."""
+    home = environment.get("HOME")
+    folders = [Path("/etc/gateway"), Path("/etc/gost"), Path()]
+    if home:
+        folders.insert(2, Path(home, ".gost"))
+    for folder in folders:
+        for stem in ("gateway", "gost"):
+            for suffix in _SUFFIXES:
+                path = folder / f"{stem}.{suffix}"
+                if path.is_file():
+                    return path
+    return None
+
+
+def read_tree(listens: Sequence[str], configs: Sequence[str], report: Report) -> Node:
+    """Everything that was given, as one tree in which each service has a name.
+
+    What cannot be read is reported and left out.
+    """
+    trees = []
+    for number, config in enumerate(configs, 1):
+        try:
+            trees.append(_read(config, number, report))
+        except ConfigError as error:
+            report.errors.extend(error.problems)
+    services = []
+    for number, listen in enumerate(listens, 1):
+        service = parse_listen(listen, f"-L #{number}", report)
+        if service is not None:
+            services.append(service)
+    if services:
+        place = services[0].place
+        items = Node(tuple(services), place)
+        trees.append(Node({"services": Entry("services", place, items)}, place))
+    return _named(merge(trees))
+
+
+def _read(config: str, number: int, report: Report) -> Node:
+    """One `-C`. Raises ConfigError if it cannot be read."""
+    if config.startswith("{"):
+        return parse_json(config, f"-C #{number}", report)
+    if config.startswith(("http://", "https://")):
+        raise ConfigError(f"-C {config}: reading over HTTP is not supported yet: give a file")
+    if config == "-":
+        return _parse(_decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>", report)
+    path = Path(config)
+    try:
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"-C {config}: cannot be read: {reason}") from None
+    text = _decode(raw, config)
+    if path.suffix == ".json":
+        return parse_json(text, config, report)
+    if path.suffix not in ("", ".yaml", ".yml"):
+        raise ConfigError(f"-C {config}: a configuration is .yaml, .yml or .json")
+    return _parse(text, config, report)
+
+
+def _decode(raw: bytes, source: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{source}:{line}: the text is not UTF-8") from None
+
+
+def _parse(text: str, source: str, report: Report) -> Node:
+    if text.startswith("{"):
+        return parse_json(text, source, report)
+    return parse_yaml(text, source, report)
+
+
+def merge(trees: Sequence[Node]) -> Node:
+    """Join trees from left to right."""
+    if len(trees) == 1:
+        return trees[0]
+    merged: dict[str, Entry] = {}
+    for tree in trees:
+        if not isinstance(tree.value, dict):
+            return tree
+        for key, found in tree.value.items():
+            merged[key] = _joined(merged.get(key), found)
+    return Node(merged, trees[0].place if trees else "the command line")
+
+
+def _joined(earlier: Entry | None, later: Entry) -> Entry:
+    if earlier is None:
+        return later
+    first, second = earlier.node.value, later.node.value
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return replace(earlier, node=Node(first + second, earlier.node.place))
+    return later
+
+
+def _named(tree: Node) -> Node:
+    """Give each service without a name the next free one of service-0, service-1..."""
+    top = tree.value
+    if not isinstance(top, dict) or "services" not in top:
+        return tree
+    items = top["services"].node
+    if not isinstance(items.value, tuple):
+        return tree
+    taken = {_name_of(item) for item in items.value}
+    free = (f"service-{n}" for n in range(2 * len(items.value) + 1))
+    names = (name for name in free if name not in taken)
+    services = tuple(item if _name_of(item) else _with_name(item, names) for item in items.value)
+    found = replace(top["services"], node=Node(services, items.place))
+    return Node({**top, "services": found}, tree.place)
+
+
+def _name_of(service: Node) -> str:
+    if not isinstance(service.value, dict) or "name" not in service.value:
+        return ""
+    node = service.value["name"].node
+    return "" if node.is_empty or isinstance(node.value, dict | tuple) else str(node.value)
+
+
+def _with_name(service: Node, names: Iterator[str]) -> Node:
+    if not isinstance(service.value, dict) or not service.value:
+        return service
+    rest = {key: found for key, found in service.value.items() if key != "name"}
+    name = entry("name", next(names), service.place)
+    return Node({"name": name, **rest}, service.place)

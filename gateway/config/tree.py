@@ -1,0 +1,99 @@
+"""What the user said, before it means anything: values that know where they stand.
+
+A URL, a YAML file and a JSON text all become the same tree, in the shape of GOST's
+configuration file. Keys are compared without regard to case, and kept as written.
+A **place** is text for messages: `-L #1` or `gateway.yaml:12:9`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway.errors import ConfigError
+
+Scalar = str | int | bool | None
+Plain = Scalar | list["Plain"] | dict[str, "Plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A scalar, a list or a mapping (keys in lower case), and its place."""
+
+    value: "Scalar | tuple[Node, ...] | dict[str, Entry]"
+    place: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was said: null, an empty text, list or mapping."""
+        return self.value is None or self.value in ("", (), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping: as it was written, where, and what it holds."""
+
+    key: str
+    place: str
+    node: Node
+
+
+@dataclass(slots=True)
+class Report:
+    """Every problem found so far: one line each, the place first."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def error(self, place: str, text: str) -> None:
+        """Note what cannot be done; the same line is noted once."""
+        _add(self.errors, f"{place}: {text}")
+
+    def warn(self, place: str, text: str) -> None:
+        """Note what works and is worth a look; the same line is noted once."""
+        _add(self.warnings, f"{place}: {text}")
+
+    def raise_errors(self) -> None:
+        """Raise `ConfigError` with all errors, if there is one."""
+        if self.errors:
+            raise ConfigError(*self.errors)
+
+
+def _add(lines: list[str], line: str) -> None:
+    if line not in lines:
+        lines.append(line)
+
+
+def entry(key: str, value: Scalar, place: str) -> Entry:
+    """A scalar entry whose key and value share one place."""
+    return Entry(key, place, Node(value, place))
+
+
+def mapping(entries: Iterable[Entry], place: str) -> Node:
+    """A mapping node. The caller has looked for duplicates."""
+    return Node({e.key.lower(): e for e in entries}, place)
+
+
+def plain(node: Node) -> Plain:
+    """The tree as bare Python values, with the keys as they were written."""
+    if isinstance(node.value, dict):
+        return {e.key: plain(e.node) for e in node.value.values()}
+    if isinstance(node.value, tuple):
+        return [plain(item) for item in node.value]
+    return node.value
+
+
+def mapping_of(node: Node, name: str, report: Report) -> dict[str, Entry]:
+    """The entries of a mapping; nothing and a report if it is something else."""
+    if isinstance(node.value, dict):
+        return node.value
+    if not node.is_empty:
+        report.error(node.place, f"{name}: expected a mapping of keys to values here")
+    return {}
+
+
+def items_of(node: Node, name: str, report: Report) -> tuple[Node, ...]:
+    """The items of a list; nothing and a report if it is something else."""
+    if isinstance(node.value, tuple):
+        return node.value
+    if not node.is_empty:
+        report.error(node.place, f"{name}: expected a list here (lines that begin with '- ')")
+    return ()
