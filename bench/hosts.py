@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bench.processes import Managed
+from programs import Managed
 
 _CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
 
 
-class LabUnavailable(Exception):
-    """This host cannot hold a lab. `lacks` is one word: root, tun or netns."""
+class LabUnavailable(Exception):  # noqa: N818 - a state of this host, not a fault
+    """No lab can be built on this host. `lacks` is one word: root, tun or netns."""
 
     def __init__(self, lacks: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -70,7 +70,7 @@ class Host:
     def run(
         self, *command: str, timeout: float = 20.0, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end, text captured. With `check` a failure raises with what it wrote."""
+        """Run to the end, output captured; with `check` a failure raises with what it wrote."""
         done = subprocess.run(
             self.argv(command),
             check=False,

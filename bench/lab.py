@@ -27,16 +27,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.hosts import Host, LabUnavailable, check_host, ip
-from bench.processes import Managed, wait_for
+from hosts import Host, LabUnavailable, check_host, ip
+from programs import Managed, uninterrupted, wait_for
 
 SERVER_IPV4 = "1.2.3.4"
 SERVER_IPV6 = "2001:db8:1234::4"
 
-__all__ = ["SERVER_IPV4", "SERVER_IPV6", "Host", "Lab", "LabLeak", "LabUnavailable", "check_host"]
+_OTHER_INDEX = 100
+
+__all__ = [
+    "SERVER_IPV4",
+    "SERVER_IPV6",
+    "Host",
+    "Lab",
+    "LabLeakError",
+    "LabUnavailable",
+    "check_host",
+]
 
 
-class LabLeak(AssertionError):
+class LabLeakError(AssertionError):
     """Something was left on a host of the lab when it was closed."""
 
 
@@ -44,7 +54,7 @@ class Lab:
     """The network of the drawing above, as a context manager.
 
     `clients` is their number; `lans` the numbers of those with a LAN host behind
-    them. Raises LabUnavailable on entry; LabLeak on exit, when a process was left
+    them. Raises LabUnavailable on entry; LabLeakError on exit, when a process was left
     in a namespace (it is ended first), unless another exception is on its way.
     """
 
@@ -92,7 +102,7 @@ class Lab:
     ) -> None:
         left = self.close()
         if left and error is None:
-            raise LabLeak("; ".join(left))
+            raise LabLeakError("; ".join(left))
 
     def near_address(self, number: int) -> str:
         """The server's IPv4 address on the link that leads to client Cn."""
@@ -156,8 +166,8 @@ class Lab:
     def _add(self, name: str, ipv4: str = "", ipv6: str = "") -> Host:
         netns = f"lab-{os.getpid()}-{self.mark}-{name}"
         host = Host(name, netns, self._start, ipv4, ipv6)
-        ip("netns", "add", host.netns)
         self.hosts.append(host)
+        ip("netns", "add", host.netns)
         host.sysctl(ipv6__conf__all__accept_dad=0, ipv6__conf__default__accept_dad=0)
         host.ip("link set dev lo up")
         return host
@@ -179,26 +189,40 @@ class Lab:
         )
 
     def close(self) -> list[str]:
-        """End everything; says in sentences what had been left, and is safe to repeat."""
-        left: list[str] = []
-        for process in reversed(self.processes):
-            process.stop()
-        for host in reversed(self.hosts):
-            for pid in host.pids():
-                left.append(f"process {pid} was left on {host.name}: {_end(pid)}")
-            try:
-                ip("netns", "delete", host.netns)
-            except RuntimeError as error:
-                left.append(f"the namespace of {host.name} was left: {error}")
-        self.hosts.clear()
-        self._temporary.cleanup()
+        """End everything; says in sentences what had been left, and is safe to repeat.
+
+        Not to be interrupted: Ctrl-C waits until it is done.
+        """
+        with uninterrupted():
+            for process in reversed(self.processes):
+                process.stop()
+            left = [sentence for host in reversed(self.hosts) for sentence in _remove(host)]
+            self.hosts.clear()
+            self._temporary.cleanup()
         return left
 
 
+def _remove(host: Host) -> list[str]:
+    """Delete a namespace; sentences about what was still in it."""
+    if not Path("/run/netns", host.netns).exists():
+        return []  # its making was interrupted
+    left = [f"process {pid} was left on {host.name}: {_end(pid)}" for pid in host.pids()]
+    try:
+        ip("netns", "delete", host.netns)
+    except RuntimeError as error:
+        left.append(f"the namespace of {host.name} was left: {error}")
+    return left
+
+
 def _join(one: Host, one_device: str, other: Host, other_device: str) -> None:
+    """Join two hosts. Their devices get different numbers for a reason.
+
+    Where a device and its peer have the same index, the kernel takes the pair for one
+    plain device and reports its carrier up to a second late (net/core/link_watch.c).
+    """
     ip(
-        *f"link add name {one_device} netns {one.netns} type veth "
-        f"peer name {other_device} netns {other.netns}".split()
+        *f"link add name {other_device} index {_OTHER_INDEX} netns {other.netns} "
+        f"type veth peer name {one_device} netns {one.netns}".split()
     )
 
 

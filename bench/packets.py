@@ -3,14 +3,16 @@
     packets.py blast FROM TO PORT SECONDS SIZE bulk|batch|single
     packets.py hold ADDRESS PORT
     packets.py echo ADDRESS PORT
+    packets.py send ADDRESS PORT HEX
     packets.py flows SERVER PORT FLOWS COUNT
 
 `blast` sends UDP payloads of SIZE bytes as fast as one process can: `bulk` gives
 the kernel 64 in one call and one buffer (UDP_SEGMENT), `batch` 64 in one call and
 64 buffers (sendmmsg), `single` one in one call. It prints {"sent": packets}.
 `hold` binds and never reads: the kernel counts what came (traffic.arrived()).
-`echo` answers. `flows` speaks the tunnel's own protocol from FLOWS source ports,
-each a peer of its own; each sends COUNT packets to the next one.
+`echo` answers. `send` sends one datagram, its payload in hexadecimal. `flows`
+speaks the tunnel's own protocol from FLOWS source ports, each a peer of its own;
+each sends COUNT packets to the next one.
 """
 
 import ctypes
@@ -81,8 +83,9 @@ def _sender(sock: socket.socket, size: int, mode: str) -> Callable[[], int]:
     return lambda: sock.sendmsg(burst, control) // size
 
 
-def blast(source: str, target: str, port: int, seconds: float, size: int, mode: str) -> None:
-    """Send for `seconds`. A full queue or a refusal is no reason to stop."""
+def blast(way: tuple[str, str, int], seconds: float, size: int, mode: str) -> None:
+    """Send for `seconds` along `way`: from, to, port. A full queue or a refusal ends nothing."""
+    source, target, port = way
     sock = socket.socket(_family(target), socket.SOCK_DGRAM)
     sock.bind((source, 0))
     sock.connect((target, port))
@@ -113,6 +116,12 @@ def echo(address: str, port: int) -> None:
     while True:
         data, sender = sock.recvfrom(65535)
         sock.sendto(data, sender)
+
+
+def send(address: str, port: int, payload: str) -> None:
+    """Send one datagram, an empty one too."""
+    sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+    sock.sendto(bytes.fromhex(payload), (address, port))
 
 
 def _tunnel_address(flow: int) -> bytes:
@@ -167,7 +176,9 @@ def main(arguments: list[str]) -> None:
     what, *rest = arguments
     if what == "blast":
         source, target, port, seconds, size, mode = rest
-        blast(source, target, int(port), float(seconds), int(size), mode)
+        blast((source, target, int(port)), float(seconds), int(size), mode)
+    elif what == "send":
+        send(rest[0], int(rest[1]), rest[2])
     elif what == "flows":
         server, port, count, packets = rest
         flows(server, int(port), int(count), int(packets))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.hosts import Host
-from bench.lab import Lab
-from bench.processes import Managed, NotReached, wait_for
-from bench.traffic import ping
+from hosts import Host
+from lab import Lab
+from programs import Managed, NotReachedError, wait_for
+from traffic import ping
 
 PORT = 8421
 
@@ -33,6 +33,7 @@ class Running:
     processes: list[Managed] = field(default_factory=list)
 
     def stop(self) -> None:
+        """End it, clients first."""
         for process in reversed(self.processes):
             process.stop()
 
@@ -75,18 +76,18 @@ def instance(lab: Lab, host: Host) -> str:
 def start(name: str, lab: Lab, *, server_options: str = "", client_options: str = "") -> Running:
     """Start server and clients, and wait until everyone reaches everyone.
 
-    Raises NotReached, with what the programs wrote, where they do not.
+    Raises NotReachedError, with what the programs wrote, where they do not.
     """
     if name == "bare":
         return Running(name, lab.server.ipv4, [client.ipv4 for client in lab.clients])
     addresses = [tunnel_address(n) for n in range(1, len(lab.clients) + 1)]
     running = Running(name, tunnel_address(0), addresses)
     try:
-        running.processes.append(_spawn(name, lab, lab.server, server_url(server_options)))
+        running.processes.append(spawn(name, lab, lab.server, server_url(server_options)))
         wait_for(lambda: _answers(lab.server, running.server), 10.0, f"the {name} server's device")
         for number, client in enumerate(lab.clients, 1):
             url = client_url(number, lab.near_address(number), client_options)
-            running.processes.append(_spawn(name, lab, client, url))
+            running.processes.append(spawn(name, lab, client, url))
         for client in lab.clients:
             for address in [running.server, *addresses]:
                 wait_for(
@@ -94,14 +95,15 @@ def start(name: str, lab: Lab, *, server_options: str = "", client_options: str 
                     10.0,
                     f"{client.name} to reach {address} through {name}",
                 )
-    except NotReached as error:
+    except NotReachedError as error:
         running.stop()
         words = "\n".join(f"--- {p.name}\n{p.output()}" for p in running.processes)
-        raise NotReached(f"{error}\n{words}") from None
+        raise NotReachedError(f"{error}\n{words}") from None
     return running
 
 
-def _spawn(name: str, lab: Lab, host: Host, url: str) -> Managed:
+def spawn(name: str, lab: Lab, host: Host, url: str) -> Managed:
+    """Start one `-L` of the system `name` on `host`, without waiting for anything."""
     options = ["--instance", instance(lab, host)] if name == "gateway" else []
     return host.spawn(_program(name), *options, "-L", url, name=name)
 
@@ -113,7 +115,7 @@ def _answers(host: Host, address: str) -> bool:
 def status(lab: Lab, host: Host) -> dict[str, Any]:
     """The report of `gateway-ctl status --json` about the gateway on `host`."""
     done = host.run(
-        beside_python("gateway-ctl"), "--instance", instance(lab, host), "status", "--json",
+        beside_python("gateway-ctl"), "status", instance(lab, host), "--json",
         check=False,
     )  # fmt: skip
     report: dict[str, Any] = json.loads(done.stdout)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.hosts import Host
-from bench.processes import Managed, listening, wait_for
+from hosts import Host
+from programs import Managed, listening, wait_for
 
 PACKETS = Path(__file__).with_name("packets.py")
 
@@ -25,7 +25,7 @@ _IPERF_PORT = 5201
 _SINK_PORT = 9009
 
 
-class TrafficFailed(Exception):
+class TrafficError(Exception):
     """A measuring program did not do its work; the message holds what it wrote."""
 
 
@@ -41,6 +41,7 @@ class Pings:
 
     @property
     def lost(self) -> int:
+        """How many came without an answer."""
         return self.sent - self.received
 
 
@@ -77,7 +78,7 @@ def tcp(
     finally:
         listener.stop()
     if "error" in report:
-        raise TrafficFailed(f"iperf3 from {client.name} to {address}: {report['error']}")
+        raise TrafficError(f"iperf3 from {client.name} to {address}: {report['error']}")
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
@@ -163,9 +164,9 @@ def _checked(host: Host, command: list[str], timeout: float) -> str:
     try:
         done = host.run(*command, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        raise TrafficFailed(f"{command[0]} on {host.name} took over {timeout:g} s") from None
+        raise TrafficError(f"{command[0]} on {host.name} took over {timeout:g} s") from None
     if not done.stdout.strip() or (done.returncode and command[0] != "iperf3"):
-        raise TrafficFailed(
+        raise TrafficError(
             f"{' '.join(command)} on {host.name}: exit {done.returncode}: {done.stderr.strip()}"
         )
     return done.stdout

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -20,7 +20,7 @@ STOP_SECONDS = 10.0
 """How long a process may take to end after SIGTERM before it is killed."""
 
 
-class NotReached(Exception):
+class NotReachedError(Exception):
     """A state that was waited for did not come about in time."""
 
 
@@ -30,7 +30,7 @@ def wait_for(
     """Call `predicate` until it returns something true, and return that.
 
     `deadline` is in seconds. `what` completes the sentence "waited ... s for".
-    Raises NotReached with that sentence and the last value seen.
+    Raises NotReachedError with that sentence and the last value seen.
     """
     end = time.monotonic() + deadline
     while True:
@@ -39,7 +39,7 @@ def wait_for(
             return value
         if time.monotonic() >= end:
             wish = what or getattr(predicate, "__name__", "a state")
-            raise NotReached(f"waited {deadline:g} s for {wish}; last seen: {value!r}")
+            raise NotReachedError(f"waited {deadline:g} s for {wish}; last seen: {value!r}")
         time.sleep(every)
 
 
@@ -68,6 +68,7 @@ class Managed:
 
     @property
     def pid(self) -> int:
+        """Its process id; valid until it has been waited for."""
         return self._process.pid
 
     @property
@@ -76,6 +77,7 @@ class Managed:
         return self._process.poll()
 
     def output(self) -> str:
+        """What it wrote so far, standard output and errors together."""
         return self.log.read_text(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
@@ -84,11 +86,11 @@ class Managed:
             self._process.send_signal(number)
 
     def wait(self, deadline: float = STOP_SECONDS) -> int:
-        """The exit status, once it has ended. Raises NotReached with its output."""
+        """The exit status, once it has ended. Raises NotReachedError with its output."""
         try:
             return self._process.wait(deadline)
         except subprocess.TimeoutExpired:
-            raise NotReached(
+            raise NotReachedError(
                 f"waited {deadline:g} s for {self.name} to end; it wrote:\n{self.output()}"
             ) from None
 
@@ -99,14 +101,16 @@ class Managed:
             self.send(signal.SIGCONT)
         try:
             return self.wait(deadline)
-        except NotReached:
+        except NotReachedError:
             self.send(signal.SIGKILL)
             return self.wait()
 
     def expect_running(self) -> None:
-        """Raises NotReached with status and output if it has ended."""
+        """Raises NotReachedError with status and output if it has ended."""
         if self.status is not None:
-            raise NotReached(f"{self.name} ended with {self.status}; it wrote:\n{self.output()}")
+            raise NotReachedError(
+                f"{self.name} ended with {self.status}; it wrote:\n{self.output()}"
+            )
 
 
 def listening(process: Managed, port: int, protocol: str = "tcp") -> bool:
@@ -120,6 +124,17 @@ def listening(process: Managed, port: int, protocol: str = "tcp") -> bool:
                 if fields[3] == wanted and int(fields[1].rpartition(":")[2], 16) == port:
                     return True
     return False
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back SIGINT, SIGTERM and SIGHUP until the block is done."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def exit_on_signals() -> None:

@@ -1,0 +1,163 @@
+"""The figures: how each is measured, and what it is compared with.
+
+One figure is one number per subject and round. A target is the median of `gateway`
+divided by the median of another subject in the same run: machines differ, and the
+same machine differs from hour to hour.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab import Lab
+from subjects import Running
+from traffic import Mode, TrafficError, flood, ping, tcp
+
+Measure = Callable[[Lab, Running, float], float]
+"""(lab, subject, seconds to spend) -> the number."""
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number to measure, in `unit`; `text` says what it is."""
+
+    name: str
+    unit: str
+    text: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the ratio of `gateway` to `other` must be: at least `low`, at most `high`."""
+
+    figure: str
+    other: str
+    low: float | None = None
+    high: float | None = None
+
+    def met(self, ratio: float) -> bool:
+        """Whether `ratio` is good enough."""
+        above = self.low is None or ratio >= self.low
+        return above and (self.high is None or ratio <= self.high)
+
+
+def _up(lab: Lab, subject: Running, seconds: float) -> float:
+    return tcp(lab.clients[0], lab.server, subject.server, seconds=seconds) / GIGA
+
+
+def _down(lab: Lab, subject: Running, seconds: float) -> float:
+    return tcp(lab.clients[0], lab.server, subject.server, seconds=seconds, reverse=True) / GIGA
+
+
+def _across(lab: Lab, subject: Running, seconds: float) -> float:
+    return tcp(lab.clients[0], lab.clients[1], subject.clients[1], seconds=seconds) / GIGA
+
+
+def _small(mode: Mode) -> Measure:
+    def measure(lab: Lab, subject: Running, seconds: float) -> float:
+        here, there = subject.clients[:2]
+        one, other = lab.clients[:2]
+        return flood(one, other, here, there, mode=mode, seconds=seconds).arrived
+
+    return measure
+
+
+def _rtt(lab: Lab, address: str, seconds: float) -> float:
+    pings = ping(lab.clients[0], address, count=max(10, int(seconds * 100)), interval=0.01)
+    if pings.average is None:
+        raise TrafficError(f"no answer to a ping from C1 to {address}")
+    return pings.average
+
+
+def _rtt_server(lab: Lab, subject: Running, seconds: float) -> float:
+    return _rtt(lab, subject.server, seconds)
+
+
+def _rtt_client(lab: Lab, subject: Running, seconds: float) -> float:
+    return _rtt(lab, subject.clients[1], seconds)
+
+
+FIGURES = (
+    Figure("tcp_client_to_server", "Gbit/s", "one TCP flow, C1 to S", _up),
+    Figure("tcp_server_to_client", "Gbit/s", "one TCP flow, S to C1", _down),
+    Figure("tcp_client_to_client", "Gbit/s", "one TCP flow, C1 to C2", _across),
+    Figure(
+        "small_bulk",
+        "packets/s",
+        "64-byte UDP packets that arrive from C1 at C2, 64 in a buffer (UDP_SEGMENT)",
+        _small("bulk"),
+    ),
+    Figure(
+        "small_batch",
+        "packets/s",
+        "the same, 64 in a call but a buffer each (sendmmsg)",
+        _small("batch"),
+    ),
+    Figure("small_single", "packets/s", "the same, a call each", _small("single")),
+    Figure("ping_server", "ms", "mean round trip, C1 to S, a ping every 10 ms", _rtt_server),
+    Figure("ping_client", "ms", "mean round trip, C1 to C2", _rtt_client),
+)
+
+TARGETS = (
+    Target("tcp_client_to_server", "bare", low=0.30),
+    Target("tcp_client_to_server", "gost", low=10.0),
+    Target("tcp_server_to_client", "bare", low=0.30),
+    Target("tcp_server_to_client", "gost", low=10.0),
+    Target("tcp_client_to_client", "bare", low=0.28),
+    Target("small_bulk", "gost", low=25.0),
+    Target("small_single", "gost", low=1.5),
+    Target("ping_server", "gost", high=1.0),
+    Target("ping_client", "gost", high=1.0),
+)
+
+
+def summary(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """Per figure its unit, text, and per subject the rounds and their median.
+
+    `rounds` holds, per round, subject -> figure -> number; what failed is missing.
+    """
+    figures: dict[str, Any] = {}
+    for figure in FIGURES:
+        entry: dict[str, Any] = {"unit": figure.unit, "text": figure.text}
+        for subject in dict.fromkeys(name for one in rounds for name in one):
+            values = [one[subject][figure.name] for one in rounds if figure.name in one[subject]]
+            if values:
+                entry[subject] = {
+                    "median": _short(statistics.median(values)),
+                    "rounds": [_short(value) for value in values],
+                }
+        figures[figure.name] = entry
+    return figures
+
+
+def verdicts(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every target whose two sides were measured, with its ratio."""
+    answers = []
+    for target in TARGETS:
+        ours, other = (
+            figures[target.figure].get("gateway"),
+            figures[target.figure].get(target.other),
+        )
+        if ours is None or other is None or not other["median"]:
+            continue
+        ratio = ours["median"] / other["median"]
+        wanted = {"at_least": target.low} if target.high is None else {"at_most": target.high}
+        answers.append(
+            {
+                "figure": target.figure,
+                "ratio": f"gateway/{target.other}",
+                "value": _short(ratio),
+                **wanted,
+                "met": target.met(ratio),
+            }
+        )
+    return answers
+
+
+def _short(value: float) -> float:
+    """Four significant digits: more would claim what was not measured."""
+    return float(f"{value:.4g}")
