@@ -148,7 +148,10 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
-    """One process. `state`: running, starting, restarting, late (its pulse is)."""
+    """One process. `state`: running, starting, restarting, late (its pulse is).
+
+    `counters` are those of its page, for a tun-reader or udp-worker.
+    """
 
     name: str
     kind: Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
@@ -161,6 +164,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     memory_bytes: int
     restarts: int = 0
     last_exit: str = ""
+    counters: dict[str, int] = {}
 
 
 class RingStatus(msgspec.Struct, frozen=True):
