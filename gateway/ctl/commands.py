@@ -1,0 +1,108 @@
+"""What `gateway-ctl` does, and its exit statuses (docs/status.md).
+
+The library that draws is loaded only when something is drawn.
+"""
+
+import argparse
+import os
+import sys
+import time
+
+from gateway.ctl.answers import Answers, Failure, ask
+from gateway.ctl.terminal import look_at, redrawn
+from gateway.ctl.words import Words
+from gateway.errors import GatewayError
+from gateway.protocol.instances import run_directory
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command and returns the exit status."""
+    try:
+        if arguments.command == "list":
+            return _list()
+        if arguments.watch is not None:
+            return _watch(arguments)
+        return _status(arguments)
+    except GatewayError as error:
+        if not arguments.quiet:
+            _complain(str(error))
+        return error.exit_status
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    answers = _ask(arguments.instance)
+    if arguments.quiet:
+        return answers.exit_status
+    _write(answers.json() if arguments.json else _screen_of(answers))
+    for failure in answers.failures:
+        _complain(failure.error)
+    return answers.exit_status
+
+
+def _list() -> int:
+    from gateway.ctl.render import overview  # noqa: PLC0415
+
+    answers = _ask(None)
+    statuses = [report.status for report in answers.reports]
+    failures = [(failure.instance, failure.error) for failure in answers.failures]
+    _write(overview(statuses, failures, look_at(sys.stdout, os.environ)))
+    return answers.exit_status
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    """Again and again until interrupted or nobody reads; then the last exit status."""
+    exit_status = 0
+    try:
+        while True:
+            exit_status, page = _page(arguments)
+            if not _write(page):
+                return exit_status
+            time.sleep(arguments.watch)
+    except KeyboardInterrupt:
+        return exit_status
+
+
+def _page(arguments: argparse.Namespace) -> tuple[int, bytes]:
+    """What a watcher sees at this moment; an instance that is away may come back."""
+    try:
+        answers = _ask(arguments.instance)
+    except GatewayError as error:
+        failure = Failure(arguments.instance or "", str(error), error.exit_status)
+        answers = Answers(arguments.instance, [], [failure])
+    if arguments.json:
+        return answers.exit_status, answers.json(one_line=True)
+    page = _screen_of(answers) + b"".join(_line(each.error) for each in answers.failures)
+    return answers.exit_status, redrawn(page, look_at(sys.stdout, os.environ))
+
+
+def _ask(instance: str | None) -> Answers:
+    return ask(run_directory(os.environ), instance)
+
+
+def _screen_of(answers: Answers) -> bytes:
+    if not answers.reports:
+        return b""
+    from gateway.ctl.render import screen  # noqa: PLC0415
+
+    return screen([report.status for report in answers.reports], look_at(sys.stdout, os.environ))
+
+
+def _write(page: bytes) -> bool:
+    """Whether somebody still reads."""
+    try:
+        sys.stdout.buffer.write(page)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _complain(sentence: str) -> None:
+    sys.stderr.buffer.write(_line(f"gateway-ctl: {sentence}"))
+    sys.stderr.buffer.flush()
+
+
+def _line(sentence: str) -> bytes:
+    return Words().text(sentence).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,0 +1,216 @@
+"""The parts of a status that are many alike: processes, peers, rings, sockets, traffic."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.text import Text
+
+from gateway.ctl.styles import BAD, ODD, health, odd
+from gateway.ctl.tables import Cell, Column, Listing
+from gateway.ctl.words import Words, count, cpus, duration, milliseconds, octets, percent
+from gateway.protocol.messages import (
+    PeerStatus,
+    ProcessStatus,
+    RingStatus,
+    SocketStatus,
+    Status,
+)
+
+_TRAFFIC = {
+    "udp_received": "received from UDP",
+    "delivered": "delivered to the TUN",
+    "forwarded": "forwarded to peers",
+    "punted": "punted to the supervisor",
+    "tun_read": "read from the TUN",
+    "queued": "put into rings",
+    "ring": "taken from rings",
+    "sent": "sent to UDP",
+}
+
+
+def instances(
+    statuses: Iterable[Status], failures: Iterable[tuple[str, str]], words: Words
+) -> Listing:
+    """Health in a word, or the sentence that says why there is none."""
+    columns = (Column("instance"), Column("version"), Column("up", right=True), Column("health"))
+    rows: list[Sequence[Cell]] = [
+        (
+            Text(words.text(status.instance), "bold"),
+            words.text(status.version),
+            duration(status.uptime_seconds),
+            health(status),
+        )
+        for status in statuses
+    ]
+    rows += [
+        (Text(words.text(name), "bold"), "", "", Text(words.text(sentence), BAD))
+        for name, sentence in failures
+    ]
+    return Listing(columns, rows)
+
+
+def processes(found: Iterable[ProcessStatus], words: Words) -> Listing:
+    """Signs of life and what each costs; `last_exits` has the rest."""
+    columns = (
+        Column("name"),
+        Column("pid", right=True),
+        Column("state"),
+        Column("CPUs", right=True),
+        Column("pulse", right=True),
+        Column("CPU", right=True),
+        Column("CPU time", right=True),
+        Column("memory", right=True),
+        Column("restarts", right=True),
+    )
+    return Listing(columns, [_process(process, words) for process in found])
+
+
+def last_exits(found: Iterable[ProcessStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+    """Name and reason of those that ended and were replaced."""
+    return [
+        (words.text(process.name), Text(words.text(f"ended before: {process.last_exit}"), ODD))
+        for process in found
+        if process.last_exit
+    ]
+
+
+def _process(process: ProcessStatus, words: Words) -> Sequence[Cell]:
+    running = process.state == "running"
+    return (
+        Text(words.text(process.name), "bold"),
+        str(process.pid),
+        Text(process.state if running else process.state.upper(), "" if running else BAD),
+        cpus(process.cpus),
+        words.known(process.pulse_age_seconds, duration),
+        percent(process.cpu_percent),
+        duration(process.cpu_seconds),
+        octets(process.memory_bytes),
+        odd(process.restarts),
+    )
+
+
+def peers(found: Sequence[PeerStatus], words: Words) -> Listing:
+    """By address. Where all were reached on one local address, it is left out."""
+    several = len({peer.local for peer in found}) > 1
+    columns = (
+        Column("addresses"),
+        Column("endpoint"),
+        Column("reached on"),
+        Column("since", right=True),
+        Column("seen", right=True),
+        Column("lease", right=True),
+        Column("RTT", right=True),
+        Column("loss", right=True, hide=("", words.unknown)),
+        Column("rx pkts", right=True),
+        Column("rx", right=True),
+        Column("tx pkts", right=True),
+        Column("tx", right=True),
+        Column("notes"),
+    )
+    rows = [_peer(peer, several, words) for peer in sorted(found, key=_by_address)]
+    return Listing(columns, rows)
+
+
+def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
+    addresses = [Text(words.text(address), "bold") for address in peer.addresses]
+    networks = [Text(words.text(network)) for network in peer.networks]
+    return (
+        Text("\n").join(addresses + networks),
+        words.text(peer.endpoint),
+        words.text(peer.local) if several else "",
+        duration(peer.since_seconds),
+        duration(peer.last_seen_seconds),
+        duration(peer.lease_left_seconds),
+        words.known(peer.rtt_ms, milliseconds),
+        words.known(peer.loss_percent, percent),
+        count(peer.rx_packets),
+        octets(peer.rx_bytes),
+        count(peer.tx_packets),
+        octets(peer.tx_bytes),
+        Text("\n").join(_notes(peer)),
+    )
+
+
+def _notes(peer: PeerStatus) -> list[Text]:
+    notes = (
+        (peer.conflict, "CONFLICT", BAD),
+        (peer.tx_dropped, f"{count(peer.tx_dropped)} dropped", ODD),
+        (peer.single_sends, "single sends", ODD),
+        (peer.moves, f"moves {count(peer.moves)}", ""),
+    )
+    return [Text(note, style) for present, note, style in notes if present]
+
+
+def _by_address(peer: PeerStatus) -> tuple[int, int]:
+    try:
+        address = ipaddress.ip_address(peer.addresses[0])
+    except (IndexError, ValueError):
+        return 0, 0
+    return address.version, int(address)
+
+
+def rings(found: Sequence[RingStatus], words: Words) -> Listing:
+    """Fill, and what went through."""
+    columns = (
+        Column("name"),
+        Column("fill"),
+        Column("used", right=True),
+        Column("of", right=True),
+        Column("packets", right=True),
+        Column("dropped", right=True),
+    )
+    rows = [
+        (
+            words.text(ring.name),
+            words.bar(ring.used_bytes, ring.capacity_bytes),
+            octets(ring.used_bytes),
+            octets(ring.capacity_bytes),
+            count(ring.pushed),
+            odd(ring.dropped),
+        )
+        for ring in found
+    ]
+    return Listing(columns, rows)
+
+
+def sockets(found: Sequence[SocketStatus], words: Words) -> Listing:
+    """What waits in the kernel, and what it dropped."""
+    columns = (
+        Column("name"),
+        Column("local"),
+        Column("queued", right=True),
+        Column("receive buffer", right=True),
+        Column("send buffer", right=True),
+        Column("dropped", right=True),
+    )
+    rows = [
+        (
+            words.text(each.name),
+            words.text(each.local),
+            octets(each.queued_bytes),
+            octets(each.receive_buffer_bytes),
+            octets(each.send_buffer_bytes),
+            odd(each.dropped),
+        )
+        for each in found
+    ]
+    return Listing(columns, rows)
+
+
+def traffic(counters: Mapping[str, int], words: Words) -> Listing:
+    """Each pair of `<way>_packets` and `<way>_bytes`; some ways count no bytes."""
+    columns = (
+        Column("way"),
+        Column("packets", right=True),
+        Column("bytes", right=True),
+    )
+    ways = [name.removesuffix("_packets") for name in counters if name.endswith("_packets")]
+    rows = [
+        (
+            words.text(_TRAFFIC.get(way, way.replace("_", " "))),
+            count(counters[f"{way}_packets"]),
+            octets(counters[f"{way}_bytes"]) if f"{way}_bytes" in counters else "",
+        )
+        for way in ways
+    ]
+    return Listing(columns, rows)

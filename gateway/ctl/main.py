@@ -1,0 +1,94 @@
+"""`gateway-ctl`: its command line. What it does is in `commands`.
+
+Only argparse is imported at once: `--version`, `--help` and a wrong command line answer
+before anything else is loaded.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__
+from gateway.protocol.instances import DEFAULT_RUN_DIRECTORY
+
+INTERRUPTED = 130
+WATCH_SECONDS = 2.0
+SHORTEST_WATCH_SECONDS = 0.1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    arguments = _parse(argv)
+    from gateway.ctl import commands  # noqa: PLC0415  (msgspec takes longer than all before)
+
+    try:
+        return commands.run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="gateway-ctl",
+        description="Ask a running gateway how it is.",
+        epilog="Exit status: 0 healthy, 1 degraded or no answer, 2 wrong command line,"
+        " 3 not running, 4 no permission; of several instances, the worst.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gateway-ctl {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    status = commands.add_parser(
+        "status",
+        help="show services, processes, peers, traffic and drops",
+        description="Show an instance, or all of this host"
+        f" (control sockets in {DEFAULT_RUN_DIRECTORY}, or in GATEWAY_RUN_DIR).",
+        allow_abbrev=False,
+    )
+    status.add_argument("name", nargs="?", metavar="NAME", help="the instance (default: all)")
+    status.add_argument("--instance", metavar="NAME", help="the same, for names that begin with -")
+    status.add_argument(
+        "--json",
+        action="store_true",
+        help='print JSON: the status of NAME, without NAME {"instances": [...]}',
+    )
+    status.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=WATCH_SECONDS,
+        metavar="SECONDS",
+        help=f"again every SECONDS (default {WATCH_SECONDS:g}) until Ctrl-C; with --json a"
+        " line each time",
+    )
+    status.add_argument("--quiet", action="store_true", help="print nothing: exit status only")
+    commands.add_parser("list", help="one line per instance", allow_abbrev=False)
+    arguments = parser.parse_args(argv, argparse.Namespace(quiet=False))
+    if arguments.command == "status":
+        _settle(status, arguments)
+    return arguments
+
+
+def _settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    if arguments.quiet and (arguments.json or arguments.watch is not None):
+        parser.error("--quiet prints nothing: leave out --json and --watch")
+    if arguments.instance is None:
+        arguments.instance = arguments.name
+    elif arguments.name not in (None, arguments.instance):
+        parser.error(f"two instances: {arguments.instance} and {arguments.name}; name one or none")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if SHORTEST_WATCH_SECONDS <= seconds <= 86400:
+        return seconds
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of seconds from {SHORTEST_WATCH_SECONDS} to 86400;"
+        " an instance comes before it: gateway-ctl status NAME --watch"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The status as a screen for people: what is wrong first, then who, how much and what not.
+
+Nothing is cut: where the screen is too narrow for a table its rows become cards (`tables`).
+All text of the status passes `Words.text`, so that nothing in it can steer a terminal.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from gateway.ctl import listings, summaries
+from gateway.ctl.tables import Listing, facts, fitted, reasons
+from gateway.ctl.terminal import Look
+from gateway.ctl.words import Words, count
+from gateway.protocol.forwarding import DROP_TEXT, REFUSAL_TEXT, DropReason, Refusal
+from gateway.protocol.messages import ProcessStatus, ServiceStatus, Status
+
+
+def screen(statuses: Iterable[Status], look: Look) -> bytes:
+    """The screens of these instances, an empty line between two."""
+    console = _console(look)
+    page = _Page(console, Words(look.ascii_only))
+    with console.capture() as capture:
+        for index, status in enumerate(statuses):
+            if index:
+                console.print()
+            console.print(*page.instance(status), sep="\n")
+    return _encoded(capture.get())
+
+
+def overview(statuses: Iterable[Status], failures: Iterable[tuple[str, str]], look: Look) -> bytes:
+    """One line per instance; a failure is an instance and its sentence."""
+    console = _console(look)
+    listing = listings.instances(statuses, failures, Words(look.ascii_only))
+    with console.capture() as capture:
+        console.print(fitted(listing, console, indent=0))
+    return _encoded(capture.get())
+
+
+def _console(look: Look) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=look.width,
+        color_system="standard" if look.colour else None,
+        force_terminal=look.colour,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+
+
+def _encoded(drawn: str) -> bytes:
+    lines = (line.rstrip() + "\n" for line in drawn.splitlines())
+    return "".join(lines).encode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class _Page:
+    console: Console
+    words: Words
+
+    def instance(self, status: Status) -> Iterator[RenderableType]:
+        yield summaries.headline(status, self.words)
+        yield facts(summaries.instance(status, self.words))
+        own = [status.supervisor, *([status.resolver] if status.resolver else [])]
+        yield from self._processes(own)
+        for service in status.services:
+            yield Text()
+            yield from self._service(service)
+
+    def _service(self, service: ServiceStatus) -> Iterator[RenderableType]:
+        yield Text.assemble(
+            f"{service.role} ", (self.words.text(service.name), "bold"), style="underline"
+        )
+        yield facts(summaries.service(service, self.words))
+        yield from self._processes(service.processes)
+        if service.uplink is not None:
+            yield _title("uplink")
+            yield facts(summaries.uplink(service.uplink, self.words))
+        if service.role == "server":
+            title = f"peers: {count(len(service.peers))}"
+            yield from self._listing(title, listings.peers(service.peers, self.words))
+        yield from self._listing("traffic", listings.traffic(service.counters, self.words))
+        yield from self._listing("rings", listings.rings(service.rings, self.words))
+        yield from self._listing("sockets", listings.sockets(service.sockets, self.words))
+        yield from self._reasons("packets dropped", service.drops, _texts(DROP_TEXT))
+        if service.role == "server":
+            yield from self._reasons("heartbeats refused", service.refusals, _texts(REFUSAL_TEXT))
+
+    def _processes(self, found: Sequence[ProcessStatus]) -> Iterator[RenderableType]:
+        yield from self._listing("processes", listings.processes(found, self.words))
+        if exits := listings.last_exits(found, self.words):
+            yield facts(exits)
+
+    def _listing(self, title: str, listing: Listing) -> Iterator[RenderableType]:
+        yield _title(title)
+        if listing.rows:
+            yield fitted(listing, self.console)
+
+    def _reasons(
+        self, title: str, counts: Mapping[str, int], meanings: Mapping[str, str]
+    ) -> Iterator[RenderableType]:
+        """Every reason (I14): what happened by number, then the names of what did not."""
+        happened = sorted(filter(counts.get, counts), key=lambda name: -counts[name])
+        yield _title(f"{title}: {sum(counts.values()):,}")
+        if happened:
+            yield reasons(
+                (counts[name], self.words.text(name), meanings.get(name, "")) for name in happened
+            )
+        names = [self.words.text(name) for name in counts if not counts[name]]
+        if names:
+            yield facts([("zero", ", ".join(names))])
+
+
+def _title(title: str) -> Text:
+    return Text(title, "bold")
+
+
+def _texts(texts: Mapping[DropReason, str] | Mapping[Refusal, str]) -> dict[str, str]:
+    return {reason.name.lower(): text for reason, text in texts.items()}

@@ -1,0 +1,104 @@
+"""The parts of a status that are one of a kind: headline, service, uplink."""
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from gateway.ctl.styles import BAD, GOOD, ODD, health, odd_if_any
+from gateway.ctl.words import Words, count, duration, milliseconds, octets, percent
+from gateway.protocol.messages import (
+    DeviceStatus,
+    OffloadStatus,
+    ServiceStatus,
+    Status,
+    UplinkStatus,
+)
+
+Fact = tuple[str, Text]
+
+
+def headline(status: Status, words: Words) -> Text:
+    """Who answers, and how it is."""
+    return Text.assemble("gateway ", (words.text(status.instance), "bold"), "  ", health(status))
+
+
+def instance(status: Status, words: Words) -> Iterator[Fact]:
+    """Problems first."""
+    for problem in status.problems:
+        yield "problem", Text(words.text(problem), BAD)
+    yield (
+        "version",
+        Text(
+            words.text(
+                f"{status.version}, up {duration(status.uptime_seconds)} since {status.started_at}"
+            )
+        ),
+    )
+    privileges = ", ".join(status.capabilities) or "no capabilities"
+    yield "runs as", Text(words.text(f"{status.user} with {privileges}"))
+
+
+def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
+    """Device, listening, protection, offload."""
+    yield "device", _device(status.device, words)
+    if status.listen:
+        yield "listen", Text(words.text(status.listen))
+    if status.role == "server":
+        yield "auth", _switch(status.auth, "anybody who reaches the port can join", words)
+        yield "source check", _switch(status.source_check, "peers can pose as each other", words)
+    yield "offload", _offload(status.offload, words)
+
+
+def uplink(status: UplinkStatus, words: Words) -> Iterator[Fact]:
+    """Which server, how it is reached, what went through."""
+    in_use = f" at {status.endpoint}" if status.endpoint else ""
+    yield "target", Text(words.text(f"{status.target}{in_use}"))
+    yield "state", _uplink_state(status, words)
+    last_ack = words.known(status.last_ack_seconds, lambda age: f"{duration(age)} ago")
+    yield (
+        "heartbeats",
+        Text(
+            f"{count(status.heartbeats)} sent, {count(status.acks)} acked, last ack {last_ack},"
+            f" RTT {words.known(status.rtt_ms, milliseconds)},"
+            f" loss {words.known(status.loss_percent, percent)}"
+        ),
+    )
+    yield "reconnects", Text(count(status.reconnects))
+    yield "received", Text(f"{count(status.rx_packets)} packets, {octets(status.rx_bytes)}")
+    sent = Text(f"{count(status.tx_packets)} packets, {octets(status.tx_bytes)}")
+    yield "sent", sent.append_text(odd_if_any(status.tx_dropped, ", {} dropped"))
+
+
+def _device(device: DeviceStatus, words: Words) -> Text:
+    addresses = ", ".join(device.addresses) or "no address"
+    text = Text.assemble(
+        words.text(device.name),
+        " ",
+        ("up", GOOD) if device.up else ("DOWN", BAD),
+        words.text(f", {addresses}, MTU {device.mtu}"),
+    )
+    return text.append_text(odd_if_any(device.queue_dropped, ", {} dropped in its queue"))
+
+
+def _switch(on: bool, danger: str, words: Words) -> Text:
+    return Text("on", GOOD) if on else Text(words.text(f"OFF: {danger}"), BAD)
+
+
+def _offload(offload: OffloadStatus, words: Words) -> Text:
+    tun = " ".join(offload.tun) or "none"
+    udp = " ".join(offload.udp) or "none"
+    text = Text(words.text(f"{offload.mode}: TUN {tun}; UDP {udp}"))
+    text.append_text(odd_if_any(offload.fallbacks, "; {} fallbacks"))
+    if offload.note:
+        text.append(words.text(f"; {offload.note}"), ODD)
+    return text
+
+
+def _uplink_state(status: UplinkStatus, words: Words) -> Text:
+    lost = status.state == "lost"
+    style = GOOD if status.state == "up" else BAD if lost else ODD
+    text = Text(status.state.upper() if lost else status.state, style)
+    text.append(f" for {duration(status.state_seconds)}")
+    if status.observed_address:
+        text.append(words.text(f", the server sees {status.observed_address}"))
+    return text

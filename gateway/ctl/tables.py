@@ -1,0 +1,119 @@
+"""Rows that keep their cells whole: as a table where it fits, else one card per row.
+
+An address cut short is useless, and one folded in the middle cannot be copied. So a table
+is as wide as its cells; where the screen is narrower, each row becomes a card: the first
+cell alone on a line, the others below it, each with its column's title, wrapped between
+cells and never inside one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gateway.ctl.styles import ODD
+
+INDENT = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """`hide`: values that say nothing; a column of them is left out, and so is a card's."""
+
+    title: str
+    right: bool = False
+    hide: tuple[str, ...] = ("",)
+
+
+Cell = str | Text
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A row is as long as `columns`. A cell may hold several lines."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+def fitted(listing: Listing, console: Console, indent: int = INDENT) -> RenderableType:
+    """The listing for this console's width."""
+    columns = listing.columns
+    cells = [[_text(cell) for cell in row] for row in listing.rows]
+    shown = [
+        index
+        for index, column in enumerate(columns)
+        if any(row[index].plain not in column.hide for row in cells)
+    ]
+    table = _table([columns[index] for index in shown], [[row[i] for i in shown] for row in cells])
+    if console.measure(table).maximum + indent <= console.width:
+        return Padding(table, (0, 0, 0, indent), expand=False)
+    return Group(*(_card(columns, row, console.width) for row in cells))
+
+
+def facts(pairs: Iterable[tuple[str, Cell]]) -> RenderableType:
+    """A label and a text on each line; a long text goes on below its own beginning."""
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in pairs:
+        grid.add_row(Text(label, "dim"), _text(text))
+    return Padding(grid, (0, 0, 0, INDENT), expand=False)
+
+
+def reasons(rows: Iterable[tuple[int, str, str]]) -> RenderableType:
+    """Number, name and sentence; a long sentence goes on below its own beginning."""
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_column(no_wrap=True, style=ODD)
+    grid.add_column(overflow="fold")
+    for number, name, sentence in rows:
+        grid.add_row(Text(f"{number:,}"), Text(name), Text(sentence))
+    return Padding(grid, (0, 0, 0, INDENT), expand=False)
+
+
+def flowed(items: Iterable[Text], width: int, indent: int, gap: str = "  ") -> Text:
+    """Items side by side, new lines between them only, indented."""
+    lines: list[Text] = []
+    for item in items:
+        if lines and cell_len(lines[-1].plain) + len(gap) + cell_len(item.plain) <= width:
+            lines[-1].append(gap).append_text(item)
+        else:
+            lines.append(Text(" " * indent).append_text(item))
+    return Text("\n").join(lines)
+
+
+def _table(columns: Sequence[Column], rows: Iterable[Sequence[Text]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(
+            column.title, justify="right" if column.right else "left", no_wrap=True, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _card(columns: Sequence[Column], row: Sequence[Text], width: int) -> Text:
+    head, *rest = (_one_line(cell) for cell in row)
+    card = Text(" " * INDENT).append_text(head)
+    items = [
+        Text.assemble((f"{column.title} ", "dim"), cell)
+        for column, cell in zip(columns[1:], rest, strict=True)
+        if cell.plain not in column.hide
+    ]
+    if not items:
+        return card
+    return card.append("\n").append_text(flowed(items, width, 3 * INDENT))
+
+
+def _one_line(cell: Text) -> Text:
+    return Text(", ").join(cell.split("\n"))
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)

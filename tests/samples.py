@@ -1,0 +1,284 @@
+"""Status reports to draw, send and compare: a server with three peers, a client, trouble.
+
+They hold what is hard to show: long IPv6 addresses, two addresses behind one peer, unknown
+values, a peer without offload, several services.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from gateway.protocol.forwarding import DropReason, Refusal
+from gateway.protocol.messages import (
+    DeviceStatus,
+    OffloadStatus,
+    PeerStatus,
+    ProcessStatus,
+    RingStatus,
+    ServiceStatus,
+    SocketStatus,
+    Status,
+    UplinkStatus,
+)
+
+
+def by_reason(reasons: type[IntEnum], **counts: int) -> dict[str, int]:
+    """Every reason of the list in its order, zeros included."""
+    return {reason.name.lower(): counts.get(reason.name.lower(), 0) for reason in reasons}
+
+
+SUPERVISOR = ProcessStatus(
+    name="supervisor",
+    kind="supervisor",
+    pid=4021,
+    state="running",
+    cpus=(0, 1, 2, 3),
+    pulse_age_seconds=None,
+    cpu_seconds=3.91,
+    cpu_percent=0.2,
+    memory_bytes=38_412_288,
+)
+READER = ProcessStatus(
+    name="tun-reader",
+    kind="tun-reader",
+    pid=4022,
+    state="running",
+    cpus=(0,),
+    pulse_age_seconds=0.031,
+    cpu_seconds=912.4,
+    cpu_percent=41.7,
+    memory_bytes=21_733_376,
+)
+WORKER_0 = ProcessStatus(
+    name="udp-worker-0",
+    kind="udp-worker",
+    pid=4023,
+    state="running",
+    cpus=(1,),
+    pulse_age_seconds=0.012,
+    cpu_seconds=1804.2,
+    cpu_percent=88.1,
+    memory_bytes=22_511_616,
+)
+WORKER_1 = ProcessStatus(
+    name="udp-worker-1",
+    kind="udp-worker",
+    pid=4024,
+    state="running",
+    cpus=(2, 3),
+    pulse_age_seconds=0.044,
+    cpu_seconds=77.0,
+    cpu_percent=0.0,
+    memory_bytes=22_511_616,
+)
+
+PEER_SITE = PeerStatus(
+    addresses=("192.168.123.2", "fd12:3456:789a:1::2"),
+    endpoint="203.0.113.7:51234",
+    local="198.51.100.1",
+    since_seconds=93_784.2,
+    last_seen_seconds=4.2,
+    lease_left_seconds=30.8,
+    rtt_ms=None,
+    loss_percent=None,
+    rx_packets=12_345_678,
+    rx_bytes=15_432_097_500,
+    tx_packets=9_876_543,
+    tx_bytes=11_851_851_600,
+    tx_dropped=0,
+    single_sends=False,
+    heartbeats=9378,
+    moves=0,
+    networks=("192.168.100.0/24",),
+)
+PEER_IPV6 = PeerStatus(
+    addresses=("192.168.123.3",),
+    endpoint="[2001:db8:85a3:1234:5678:8a2e:1370:7334]:60123",
+    local="2001:db8:ffff:1234:5678:abcd:ef01:1",
+    since_seconds=3720.0,
+    last_seen_seconds=0.4,
+    lease_left_seconds=34.6,
+    rtt_ms=23.456,
+    loss_percent=0.3,
+    rx_packets=1_234,
+    rx_bytes=160_420,
+    tx_packets=98_765,
+    tx_bytes=128_394_500,
+    tx_dropped=17,
+    single_sends=True,
+    heartbeats=372,
+    moves=2,
+)
+PEER_CONTESTED = PeerStatus(
+    addresses=("192.168.123.14",),
+    endpoint="192.0.2.200:8421",
+    local="198.51.100.1",
+    since_seconds=12.0,
+    last_seen_seconds=12.0,
+    lease_left_seconds=23.0,
+    rtt_ms=None,
+    loss_percent=None,
+    rx_packets=0,
+    rx_bytes=0,
+    tx_packets=0,
+    tx_bytes=0,
+    tx_dropped=0,
+    single_sends=False,
+    heartbeats=1,
+    moves=0,
+    conflict=True,
+)
+
+OFFLOAD = OffloadStatus(
+    mode="auto", tun=("csum", "tso4", "tso6"), udp=("gso", "gro"), fallbacks=0, note=""
+)
+
+SERVER_SERVICE = ServiceStatus(
+    name="tun0",
+    role="server",
+    listen="[::]:8421",
+    auth=True,
+    source_check=True,
+    device=DeviceStatus(
+        name="tun0",
+        addresses=("192.168.123.1/24", "fd12:3456:789a:1::1/64"),
+        mtu=1420,
+        up=True,
+        queue_dropped=0,
+    ),
+    offload=OFFLOAD,
+    processes=(READER, WORKER_0, WORKER_1),
+    rings=(
+        RingStatus("tun-reader->udp-worker-0", 4_194_304, 1_310_720, 8_123_456, 0),
+        RingStatus("tun-reader->udp-worker-1", 4_194_304, 128, 412, 0),
+    ),
+    sockets=(
+        SocketStatus("udp-worker-0", "[::]:8421", 2304, 0, 8_388_608, 1_048_576),
+        SocketStatus("udp-worker-1", "[::]:8421", 0, 3, 8_388_608, 1_048_576),
+    ),
+    peers=(PEER_CONTESTED, PEER_SITE, PEER_IPV6),
+    uplink=None,
+    counters={
+        "udp_received_packets": 12_347_925,
+        "udp_received_bytes": 15_432_300_000,
+        "delivered_packets": 12_000_000,
+        "delivered_bytes": 15_000_000_000,
+        "forwarded_packets": 337_000,
+        "forwarded_bytes": 432_000_000,
+        "punted_packets": 9_751,
+        "tun_read_packets": 8_123_868,
+        "tun_read_bytes": 11_980_246_100,
+        "queued_packets": 8_123_868,
+        "queued_bytes": 11_980_246_100,
+        "ring_packets": 8_123_850,
+        "ring_bytes": 11_980_220_000,
+        "sent_packets": 9_975_308,
+        "sent_bytes": 11_980_200_000,
+        "turns": 5_120_331,
+        "gso_fallbacks": 0,
+    },
+    drops=by_reason(DropReason, unroutable_source=1_150, spoofed_source=24),
+    refusals=by_reason(Refusal, wrong_passphrase=3),
+)
+
+SERVER = Status(
+    instance="192.168.123.1",
+    version="0.1.0",
+    health="healthy",
+    problems=(),
+    started_at="2026-03-01T08:15:30+01:00",
+    uptime_seconds=93_790.5,
+    user="gateway",
+    capabilities=("net_admin",),
+    supervisor=SUPERVISOR,
+    services=(SERVER_SERVICE,),
+)
+
+CLIENT = Status(
+    instance="192.168.123.2",
+    version="0.1.0",
+    health="healthy",
+    problems=(),
+    started_at="2026-03-01T08:16:02+01:00",
+    uptime_seconds=93_758.0,
+    user="nobody",
+    capabilities=("net_admin",),
+    supervisor=SUPERVISOR,
+    services=(
+        msgspec.structs.replace(
+            SERVER_SERVICE,
+            role="client",
+            listen="0.0.0.0:48121",
+            auth=False,
+            device=DeviceStatus("tun0", ("192.168.123.2/24",), 1420, True, 0),
+            processes=(READER, WORKER_0),
+            rings=SERVER_SERVICE.rings[:1],
+            sockets=SERVER_SERVICE.sockets[:1],
+            peers=(),
+            uplink=UplinkStatus(
+                target="vpn.example.net:8421",
+                endpoint="198.51.100.1:8421",
+                state="up",
+                state_seconds=93_750.0,
+                last_ack_seconds=3.1,
+                observed_address="203.0.113.7",
+                rtt_ms=11.84,
+                loss_percent=0.05,
+                heartbeats=9376,
+                acks=9371,
+                reconnects=1,
+                rx_packets=9_876_000,
+                rx_bytes=11_850_000_000,
+                tx_packets=12_345_700,
+                tx_bytes=15_432_100_000,
+                tx_dropped=0,
+            ),
+            drops=by_reason(DropReason),
+            refusals=by_reason(Refusal),
+        ),
+    ),
+    resolver=msgspec.structs.replace(
+        SUPERVISOR, name="resolver", kind="resolver", pid=4025, cpu_percent=0.0
+    ),
+)
+
+DEGRADED = msgspec.structs.replace(
+    SERVER,
+    instance="fd12:3456:789a:1::1",
+    health="degraded",
+    problems=(
+        "udp-worker-1 does not answer: its last pulse was 4.2 s ago",
+        "the device tun0 is down: bring it up with 'ip link set tun0 up'",
+    ),
+    services=(
+        msgspec.structs.replace(
+            SERVER_SERVICE,
+            auth=False,
+            source_check=False,
+            device=DeviceStatus("tun0", ("192.168.123.1/24",), 1420, False, 1_842),
+            offload=OffloadStatus(
+                mode="auto",
+                tun=(),
+                udp=("gro",),
+                fallbacks=12,
+                note="UDP GSO is off: the probe's datagrams came back damaged",
+            ),
+            processes=(
+                READER,
+                msgspec.structs.replace(
+                    WORKER_0, restarts=2, last_exit="killed by signal 11 (SIGSEGV)"
+                ),
+                msgspec.structs.replace(WORKER_1, state="late", pulse_age_seconds=4.2),
+            ),
+            rings=(
+                RingStatus("tun-reader->udp-worker-0", 4_194_304, 0, 8_123_456, 0),
+                RingStatus("tun-reader->udp-worker-1", 4_194_304, 4_190_000, 112_412, 98_304),
+            ),
+            peers=(),
+            drops=by_reason(DropReason, ring_full=98_304, tun_down=77, unknown_endpoint=9_001),
+            refusals=by_reason(Refusal, conflict=12, outside_net=1),
+        ),
+        msgspec.structs.replace(CLIENT.services[0], name="tun1"),
+    ),
+)
+"""A worker stopped, the device down, no auth, and a client service beside the server."""

@@ -1,0 +1,147 @@
+import re
+
+import msgspec
+import pytest
+from rich.cells import cell_len
+from samples import CLIENT, DEGRADED, PEER_CONTESTED, PEER_IPV6, SERVER, SERVER_SERVICE
+
+from gateway.ctl.render import overview, screen
+from gateway.ctl.terminal import Look
+from gateway.protocol.forwarding import DropReason, Refusal
+from gateway.protocol.messages import Status
+
+SAMPLES = [SERVER, CLIENT, DEGRADED]
+WIDTHS = [60, 80, 120, 200]
+
+
+def drawn(status: Status, look: Look) -> str:
+    return screen([status], look).decode()
+
+
+def every_address(status: Status) -> set[str]:
+    found = {status.instance}
+    for service in status.services:
+        found |= {service.listen, *service.device.addresses}
+        found |= {each.local for each in service.sockets}
+        for peer in service.peers:
+            found |= {peer.endpoint, *peer.addresses, *peer.networks}
+        if service.uplink is not None:
+            found |= {service.uplink.endpoint, service.uplink.observed_address}
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("status", SAMPLES)
+def test_nothing_is_too_wide_and_no_address_cut(status: Status, width: int) -> None:
+    text = drawn(status, Look(width))
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert "…" not in text
+    for address in every_address(status):
+        assert address in text
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 10_000])
+@pytest.mark.parametrize("status", SAMPLES)
+def test_ascii_screens_are_ascii(status: Status, width: int) -> None:
+    assert drawn(status, Look(width, ascii_only=True)).isascii()
+
+
+@pytest.mark.parametrize("status", SAMPLES)
+def test_a_pipe_gets_neither_escapes_nor_blanks_at_the_end(status: Status) -> None:
+    text = drawn(status, Look())
+    assert "\x1b" not in text
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
+
+
+def test_a_pipe_gets_one_line_per_peer_where_a_cell_has_one() -> None:
+    line = next(line for line in drawn(SERVER, Look()).splitlines() if "CONFLICT" in line)
+    assert line.split()[:2] == ["192.168.123.14", "192.0.2.200:8421"]
+
+
+def test_colour_changes_no_word() -> None:
+    coloured = drawn(DEGRADED, Look(100, colour=True))
+    assert "\x1b[" in coloured
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert bare.split() == drawn(DEGRADED, Look(100)).split()
+
+
+def test_every_reason_is_on_the_screen() -> None:
+    words = set(re.findall(r"[a-z_]+", drawn(SERVER, Look(80))))
+    assert {reason.name.lower() for reason in DropReason} <= words
+    assert {refusal.name.lower() for refusal in Refusal} <= words
+
+
+def test_drops_come_by_number_and_exactly() -> None:
+    text = drawn(SERVER, Look(120))
+    assert "packets dropped: 1,174" in text
+    assert text.index("1,150  unroutable_source") < text.index("24  spoofed_source")
+
+
+def test_a_reason_of_a_newer_gateway_is_shown() -> None:
+    service = msgspec.structs.replace(SERVER_SERVICE, drops={"eaten_by_dog": 7})
+    assert "7  eaten_by_dog" in drawn(msgspec.structs.replace(SERVER, services=(service,)), Look())
+
+
+def test_what_is_wrong_is_loud() -> None:
+    text = drawn(DEGRADED, Look(80))
+    assert text.startswith("gateway fd12:3456:789a:1::1  DEGRADED\n")
+    for word in ("auth          OFF", "source check  OFF", "tun0 DOWN", "LATE", "SIGSEGV"):
+        assert word in text
+    for problem in DEGRADED.problems:
+        assert problem in text
+
+
+def test_unknown_values_are_dashes() -> None:
+    text = drawn(SERVER, Look(80))
+    assert "RTT \N{EN DASH}" in text
+    assert "RTT 23.5ms" in text
+    assert "loss \N{EN DASH}" not in text
+
+
+def test_peers_by_address() -> None:
+    text = drawn(SERVER, Look(80))
+    assert text.index("192.168.123.2,") < text.index("192.168.123.3\n") < text.index("123.14\n")
+
+
+def test_reached_on_only_where_it_tells_something() -> None:
+    assert "reached on" in drawn(SERVER, Look(80))
+    service = msgspec.structs.replace(SERVER_SERVICE, peers=(PEER_CONTESTED,))
+    one = msgspec.structs.replace(SERVER, services=(service,))
+    assert "reached on" not in drawn(one, Look(80))
+
+
+def test_ordinary_peers_fit_a_table_of_120() -> None:
+    busy = msgspec.structs.replace(PEER_IPV6, endpoint="203.0.113.107:51234", local="198.51.100.1")
+    service = msgspec.structs.replace(SERVER_SERVICE, peers=(PEER_CONTESTED, busy))
+    text = drawn(msgspec.structs.replace(SERVER, services=(service,)), Look(120))
+    assert re.search(r"addresses +endpoint +since +seen +lease", text)
+
+
+def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\n[red]x[/red]"
+    offload = msgspec.structs.replace(SERVER_SERVICE.offload, note=hostile)
+    peer = msgspec.structs.replace(PEER_IPV6, endpoint=hostile, addresses=(hostile,))
+    service = msgspec.structs.replace(
+        SERVER_SERVICE, name=hostile, listen=hostile, offload=offload, peers=(peer,)
+    )
+    status = msgspec.structs.replace(
+        SERVER, instance=hostile, problems=(hostile,), user=hostile, services=(service,)
+    )
+    for look in (Look(), Look(80)):
+        text = drawn(status, look)
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "[red]x[/red]" in text
+
+
+def test_several_instances_stand_apart() -> None:
+    text = screen([SERVER, CLIENT], Look()).decode()
+    assert "\n\ngateway 192.168.123.2  healthy\n" in text
+
+
+def test_an_overview_names_everyone() -> None:
+    text = overview([SERVER, DEGRADED], [("b", "instance b is not running")], Look(80)).decode()
+    assert "192.168.123.1" in text
+    assert "DEGRADED" in text
+    assert "instance b is not running" in text
+    assert max(map(len, text.splitlines())) <= 80
