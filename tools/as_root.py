@@ -9,7 +9,16 @@ import shutil
 import subprocess
 import sys
 
-PASSED_ON = ("PATH", "REQUIRE", "TERM", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONSAFEPATH", "TOX_ENV_NAME")
+PASSED_ON = (
+    "PATH",
+    "REQUIRE",
+    "TERM",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "PYTHONSAFEPATH",
+    "TOX_ENV_NAME",
+)
 
 
 def sudo() -> list[str]:

@@ -26,7 +26,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
-apt-get -q update </dev/null || echo "setup: the package lists could not be refreshed" >&2
+apt-get -qq update </dev/null || echo "setup: the package lists could not be refreshed" >&2
 
 # No package name has a blank in it: a plain list of words will do.
 chosen=
@@ -43,6 +43,8 @@ for wanted in "$@"; do
 done
 [ -n "$chosen" ] || exit 1
 
+echo "setup: installing$chosen"
 forbid_daemons
 # shellcheck disable=SC2086
-apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 install $chosen </dev/null
+apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 install $chosen \
+    </dev/null >/dev/null

@@ -43,7 +43,11 @@ class Found:
     @property
     def usable(self) -> list[Interpreter]:
         """What the tests run on, oldest first."""
-        return [self.best[minor] for minor in MINORS if minor in self.best and not self.best[minor].lacks]
+        return [
+            self.best[minor]
+            for minor in MINORS
+            if minor in self.best and not self.best[minor].lacks
+        ]
 
     @property
     def unusable(self) -> list[Interpreter]:

@@ -1,4 +1,4 @@
-"""The last step of `make run`, `make demo` and `make bench`: start the program, as root if it can be.
+"""The last step of `make run`, `make demo` and `make bench`: start the program, as root if we may.
 
 Nothing is left between make and the program: this process becomes it (or sudo), so Ctrl-C
 and the exit status pass straight through. A program that runs as root is told to write no
@@ -30,7 +30,7 @@ def command(what: str, arguments: str) -> list[str]:
 
 
 def as_root(arguments: list[str], extra: dict[str, str], sudo: str) -> list[str]:
-    """Put sudo in front where it is needed and there is one; the program itself says what it lacks."""
+    """Put sudo in front where it is needed and there; the program itself says what it lacks."""
     if os.geteuid() == 0:
         return arguments
     if not sudo or not shutil.which(sudo):

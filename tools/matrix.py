@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import interpreters
 from interpreters import Found, Interpreter
@@ -54,7 +54,8 @@ def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
     forget_stale_builds()
     report = RESULTS / "tox.json"
     command = [sys.executable, "-m", "tox", "run", "--result-json", str(report)]
-    command += ["-e", ",".join(wanted)]
+    command += ["-e", ",".join(wanted), "--discover"]
+    command += dict.fromkeys(str(python.executable) for python in wanted.values())
     for name, python in wanted.items():
         command += ["-x", f"testenv:{name}.base_python={python.executable}"]
     environment = dict(os.environ)
@@ -62,7 +63,12 @@ def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
     environment.setdefault("VIRTUALENV_OVERRIDE_APP_DATA", str(WORK / "virtualenv"))
     subprocess.run(command, check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
     ran = json.loads(report.read_text())["testenvs"] if report.exists() else {}
-    return {name: ran.get(name, {}).get("result", {}).get("success") is True for name in wanted}
+    return {name: succeeded(ran.get(name, {}).get("result", {})) for name in wanted}
+
+
+def succeeded(result: dict[str, object]) -> bool:
+    """Tox calls an environment that it skipped a success; here it is none."""
+    return result.get("success") is True and not result.get("skipped")
 
 
 def forget_stale_builds() -> None:
@@ -82,8 +88,8 @@ def forget_stale_builds() -> None:
 def read_report(file: Path) -> tuple[Counter[str], str]:
     """Count the outcomes in a JUnit file, and give the version of the Python that wrote it."""
     try:
-        suite = ElementTree.parse(file).getroot().find("testsuite")
-    except (ElementTree.ParseError, OSError):
+        suite = ET.parse(file).getroot().find("testsuite")
+    except (ET.ParseError, OSError):
         suite = None
     if suite is None:
         return Counter(), ""
@@ -140,17 +146,17 @@ def describe(found: Found) -> None:
     sys.stdout.flush()
 
 
-def summary(wanted: dict[str, Interpreter], succeeded: dict[str, bool]) -> tuple[str, set[str]]:
+def summary(wanted: dict[str, Interpreter], good: dict[str, bool]) -> tuple[str, set[str]]:
     """Print a line per environment; give the totals and the versions that really ran tests."""
     total: Counter[str] = Counter()
     tested: set[str] = set()
     print()
     for name, python in wanted.items():
-        counts, versions = tally(name, success=succeeded[name])
+        counts, versions = tally(name, success=good[name])
         total += counts
         if name.startswith("py3") and counts["passed"]:
             tested |= versions & {python.version}
-        mark = "ok  " if succeeded[name] else "FAIL"
+        mark = "ok  " if good[name] else "FAIL"
         print(f"{mark} {name:<10} {python.version:<8} {text(counts)}")
     return text(total), tested
 
@@ -180,17 +186,16 @@ def main() -> int:
     if named:
         wanted = {name: wanted.get(name, found.usable[0]) for name in named}
     try:
-        succeeded = run_tox(wanted)
-        totals, tested = summary(wanted, succeeded)
+        good = run_tox(wanted)
+        totals, tested = summary(wanted, good)
         (RESULTS / "totals").write_text(totals + "\n")
     finally:
         give_back()
     print(f"\n{totals} in {time.monotonic() - started:.0f} s")
-    good = all(succeeded.values())
+    complete = tested == {python.version for python in found.usable}
     if not named:
         print(closing_line(found, tested))
-        good = good and tested == {python.version for python in found.usable}
-    return 0 if good else 1
+    return 0 if all(good.values()) and (complete or named) else 1
 
 
 if __name__ == "__main__":

@@ -77,7 +77,13 @@ LIST
 }
 
 find_python() {
-    if [ -n "${PYTHON:-}" ]; then named_python; else any_python; fi
+    if [ -n "${PYTHON:-}" ]; then
+        named_python
+        return
+    fi
+    python=$(sed -n 's/^python //p' .venv/ready 2>/dev/null) # a choice made once is kept
+    if [ -n "$python" ] && try "$python" && new_enough; then return; fi
+    any_python
 }
 
 # ---------------------------------------------------------------- system packages
@@ -179,8 +185,9 @@ check_tools() {
 pip() { # pip of .venv, for the environment named first
     target=$1
     shift
+    [ ! -d .venv/cache ] || [ -O .venv/cache ] || export PIP_NO_CACHE_DIR=1
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR="${PIP_CACHE_DIR:-$PWD/.venv/cache}" \
-        PIP_ROOT_USER_ACTION=ignore \
+        PIP_ROOT_USER_ACTION=ignore PYTHONWARNINGS=ignore \
         .venv/bin/python -m pip --quiet --python "$target/bin/python" "$@" </dev/null
 }
 
@@ -234,12 +241,13 @@ install_gateway() {
 prepare() {
     environment=$(environment_state)
     source=$(source_state)
-    stamp="$environment $source"
+    stamp=$(printf 'environment %s\nsource %s\npython %s' "$environment" "$source" "$python")
     if [ "$(cat .venv/ready 2>/dev/null)" != "$stamp" ]; then
-        case $(cat .venv/ready 2>/dev/null) in
-        "$environment "*) rm -f .venv/ready ;;
-        *) make_environment ;;
-        esac
+        if grep -qx "environment $environment" .venv/ready 2>/dev/null; then
+            rm -f .venv/ready
+        else
+            make_environment
+        fi
         install_gateway
         printf '%s\n' "$stamp" >.venv/ready
     fi
