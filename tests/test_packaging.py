@@ -29,7 +29,7 @@ SHIPPED = frozenset({".py", ".pyi", ".typed"})
 
 DEPENDENCIES = {
     "msgspec": ("msgspec", "gateway/protocol/messages.py"),
-    "psutil": ("psutil", "gateway/supervisor/status.py"),
+    "psutil": ("psutil", "gateway/supervisor/report.py"),
     "pyroute2": ("pyroute2", "gateway/linux/netlink.py"),
     "python-prctl": ("prctl", "gateway/linux/process.py"),
     "PyYAML": ("yaml", "gateway/config/yaml.py"),
