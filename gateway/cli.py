@@ -16,7 +16,7 @@ from gateway.config.build import build
 from gateway.config.model import Config
 from gateway.config.options import nearest
 from gateway.config.sources import default_file, read_tree
-from gateway.config.tree import Node, Report, plain
+from gateway.config.tree import Node, Report, one_line, plain
 from gateway.config.values import BadValueError, boolean, shown
 from gateway.errors import ConfigError, GatewayError
 
@@ -213,7 +213,7 @@ def _quoted(url: str) -> str:
 def _unknown(name: str) -> str:
     near = nearest(name, sorted({*_FLAGS, *_LONG}))
     hint = f"did you mean {_dashed(near)}?" if near else "see gateway --help"
-    return f"unknown flag {_dashed(name)}: {hint}"
+    return f"unknown flag {one_line(_dashed(name))}: {hint}"
 
 
 def _dashed(name: str) -> str:

@@ -37,7 +37,8 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
         elif name in found:
             first = found[name].place
             report.error(item.place, f"authers: {shown(name)} is there twice, first at {first}")
-        auther = found.setdefault(name, Auther(name, item.place))
+        auther = Auther(name, item.place)
+        found.setdefault(name, auther)
         if "auths" in entries:
             for node in items_of(entries["auths"].node, "authers.auths", report):
                 _add(auther, node, report)

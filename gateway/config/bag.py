@@ -8,7 +8,15 @@ GOST's own converter writes every option into all three sections.
 from typing import TypeVar
 
 from gateway.config import shape
-from gateway.config.options import OPTIONS, SECTIONS, Option, Section, find_option, suggest
+from gateway.config.options import (
+    OPTIONS,
+    SECTIONS,
+    Option,
+    Section,
+    find_option,
+    nearest_option,
+    used_options,
+)
 from gateway.config.tree import Entry, Node, Report, Scalar, mapping_of, plain
 from gateway.config.values import BadValueError
 from gateway.protocol.forwarding import Role
@@ -24,6 +32,8 @@ class Bag:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.found: dict[str, Entry] = {}
+        self.misspelt: set[str] = set()
+        """Options that an unknown one was probably meant to be."""
 
     def has(self, option: Option[object]) -> bool:
         """Whether the option was given."""
@@ -87,13 +97,13 @@ def gather(service: dict[str, Entry], report: Report) -> Bag:
         for entry in _metadata(service, section, report).values():
             option = find_option(entry.key)
             if option is None:
-                report.error(entry.place, f"unknown option {entry.key}: {suggest(entry.key)}")
+                bag.misspelt.add(_unknown(entry, report))
             elif option.standing != "used":
                 _tell_once(given, option, section, entry, report)
             elif entry.node.value is not None:
                 given.setdefault(option.name, []).append((section, entry))
-    for option in OPTIONS:
-        if option.standing == "used" and option.name in given:
+    for option in used_options():
+        if option.name in given:
             bag.found[option.name] = _chosen(option, given[option.name], report)
     return bag
 
@@ -107,6 +117,15 @@ def _metadata(service: dict[str, Entry], section: Section, report: Report) -> di
         holder = node.value if isinstance(node.value, dict) else {}
     name = "metadata" if section == "service" else f"{section}.metadata"
     return mapping_of(holder["metadata"].node, name, report) if "metadata" in holder else {}
+
+
+def _unknown(entry: Entry, report: Report) -> str:
+    """Report an unknown option; the name it was probably meant to be, or ""."""
+    near = nearest_option(entry.key)
+    names = ", ".join(option.name for option in used_options())
+    hint = f"did you mean {near}?" if near else f"there are {names}"
+    report.error(entry.place, f"unknown option {entry.key}: {hint}")
+    return near
 
 
 def _tell_once(

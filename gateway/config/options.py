@@ -83,9 +83,9 @@ MTU: Option[int] = Option(
     "mtu",
     "listener",
     values.ranged(576, UDP_PAYLOAD_LIMIT),
-    f"number, 576 to {UDP_PAYLOAD_LIMIT}; with an IPv6 `net` from 1280",
+    f"number, 576 to {UDP_PAYLOAD_LIMIT}",
     "The largest packet the device takes. Every datagram is 28 bytes longer over IPv4, "
-    "48 over IPv6.",
+    "48 over IPv6. With an IPv6 `net` it is at least 1280.",
     default=str(DEFAULT_MTU),
 )
 ROUTE: Option[Route] = Option(
@@ -235,14 +235,15 @@ def find_option(key: str) -> Option[object] | None:
     return _BY_NAME.get(key.lower().removeprefix("tun."))
 
 
-def suggest(key: str) -> str:
-    """The rest of "unknown option": the nearest name, else all names."""
-    used = [option for option in OPTIONS if option.standing == "used"]
-    names = [name for option in used for name in (option.name, *option.aliases)]
-    near = nearest(key.lower().removeprefix("tun."), names)
-    if near:
-        return f"did you mean {near}?"
-    return f"there are {', '.join(option.name for option in used)}"
+def nearest_option(key: str) -> str:
+    """The name of an option like an unknown key; "" if none is like it."""
+    names = [name for option in used_options() for name in (option.name, *option.aliases)]
+    return nearest(key.lower().removeprefix("tun."), names)
+
+
+def used_options() -> list[Option[object]]:
+    """The options that do something."""
+    return [option for option in OPTIONS if option.standing == "used"]
 
 
 def nearest(word: str, names: list[str]) -> str:

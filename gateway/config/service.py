@@ -51,7 +51,8 @@ def build_service(
     """
     entries = mapping_of(node, "services", report)
     if not entries:
-        report.error(node.place, "services: an empty service")
+        if node.is_empty:
+            report.error(node.place, "services: an empty service")
         return None
     handler, listener = ends(entries, node, report)
     if handler is None or listener is None:
@@ -102,6 +103,8 @@ def _name(entries: dict[str, Entry], report: Report) -> str:
 def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
     nets = bag.many(options.NET)
     if not bag.has(options.NET):
+        if options.NET.name in bag.misspelt:
+            return ()
         advice = "write this host's address in the tunnel, for example net=192.168.123.1/24"
         bag.report.error(node.place, f"net: missing: {advice}")
         return ()

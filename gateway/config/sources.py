@@ -43,7 +43,7 @@ def read_tree(listens: Sequence[str], configs: Sequence[str], report: Report) ->
         try:
             trees.append(_read(config, number, report))
         except ConfigError as error:
-            report.errors.extend(error.problems)
+            report.take(error)
     services = []
     for number, listen in enumerate(listens, 1):
         service = parse_listen(listen, f"-L #{number}", report)

@@ -51,6 +51,11 @@ class Report:
         """Note what works and is worth a look; the same line is noted once."""
         _add(self.warnings, f"{place}: {text}")
 
+    def take(self, error: ConfigError) -> None:
+        """Note the problems of something that could not be read at all."""
+        for line in error.problems:
+            _add(self.errors, line)
+
     def raise_errors(self) -> None:
         """Raise `ConfigError` with all errors, if there is one."""
         if self.errors:
@@ -58,8 +63,14 @@ class Report:
 
 
 def _add(lines: list[str], line: str) -> None:
+    line = one_line(line)
     if line not in lines:
         lines.append(line)
+
+
+def one_line(text: str) -> str:
+    """Text in which line breaks and other control characters are written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def entry(key: str, value: Scalar, place: str) -> Entry:

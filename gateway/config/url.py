@@ -8,7 +8,6 @@ goes to the metadata its option belongs to, or where a prefix (`handler.`, `list
 """
 
 import base64
-import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
@@ -70,9 +69,10 @@ def _split_scheme(value: str) -> tuple[str, str]:
         raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
     if scheme.lower() == "tun":
         return "tun", rest
-    word = scheme if _SCHEME.fullmatch(scheme) else "the text before ://"
+    if not _SCHEME.fullmatch(scheme):
+        raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
     hint = "did you mean tun?" if nearest(scheme, ["tun"]) else "this program serves tun only"
-    raise BadValueError(f"unknown scheme {shown(word)}: {hint}")
+    raise BadValueError(f"unknown scheme {shown(scheme)}: {hint}")
 
 
 def _unescape(text: str, what: str, *, plus: bool = False) -> str:
@@ -106,7 +106,7 @@ def _auth_option(
     try:
         raw = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
         username, colon, password = raw.decode().partition(":")
-    except (binascii.Error, UnicodeError):
+    except ValueError:
         username = colon = password = ""
     if not colon:
         report.error(place, "auth: expected the base64 of USER:PASSWORD")

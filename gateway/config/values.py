@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 
-from gateway.config.tree import Scalar
+from gateway.config.tree import Scalar, one_line
 
 SHOWN_LIMIT = 60
 """Characters of a user's value in a message."""
@@ -41,8 +41,7 @@ def shown(value: Scalar) -> str:
     if not isinstance(value, str):
         return text(value)
     cut = value if len(value) <= SHOWN_LIMIT else value[: SHOWN_LIMIT - 3] + "..."
-    quoted = json.dumps(cut, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in quoted)
+    return one_line(json.dumps(cut, ensure_ascii=False))
 
 
 def text(value: Scalar) -> str:

@@ -260,8 +260,10 @@ def _broken(source: str, loader: _Loader | None, error: yaml.MarkedYAMLError) ->
     place = _place(source, loader, mark)
     tabs = loader.tabs.get(mark.line) if loader is not None and mark is not None else None
     if mark is None or tabs is None:
-        problem = " ".join((error.problem or error.context or "it cannot be read").split())
-        return f"{place}: not YAML: {problem}"
+        problem = error.problem or error.context or "it cannot be read"
+        if problem.startswith("but "):
+            problem = f"{error.context} {problem}"
+        return f"{place}: not YAML: {' '.join(problem.split())}"
     place = f"{source}:{mark.line + 1}:{tabs[0] + 1}"
     if isinstance(error, _TabError):
         return (

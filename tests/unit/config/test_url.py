@@ -1,0 +1,340 @@
+"""-L URLs: every part, and what is said about wrong ones."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from gateway.config.model import Route, Target
+from gateway.config.options import OPTIONS
+from gateway.protocol.forwarding import Role
+
+SERVER = "tun://:8421?net=192.168.123.1/24"
+CLIENT = "tun://:0/1.2.3.4:8421?net=192.168.123.2/24"
+NAMES = (
+    "net, name, mtu, route, routes, gw, keepAlive, ttl, passphrase, workers, offload, "
+    "sourceCheck, user"
+)
+
+
+def one(load, url):
+    config = load(url)
+    assert config.warnings == ()
+    return config.services[0]
+
+
+def test_everything_at_once(load):
+    config = load(
+        "TUN://10.0.0.1:8421?NET=192.168.123.1/24,fd00::1/64&tun.Name=hub&mtu=1400"
+        "&routes=10.1.0.0/16%20192.168.123.2,10.2.0.0/16&gw=192.168.123.3&workers=4"
+        "&offload=off&sourceCheck=off&user=nobody"
+    )
+    service = config.services[0]
+    assert (service.role, service.host, service.port) == (Role.SERVER, "10.0.0.1", 8421)
+    assert service.nets == (ip_interface("192.168.123.1/24"), ip_interface("fd00::1/64"))
+    assert (service.device, service.mtu) == ("hub", 1400)
+    assert service.routes == (
+        Route(ip_network("10.1.0.0/16"), ip_address("192.168.123.2")),
+        Route(ip_network("10.2.0.0/16"), ip_address("192.168.123.3")),
+    )
+    assert (service.workers, service.offload, service.source_check) == (4, "off", False)
+    assert config.user == "nobody"
+    assert service.place == "-L #1"
+    assert config.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("tun://:1?net=10.0.0.1/24", "", 1),
+        ("  tun://0.0.0.0:1/?net=10.0.0.1/24 ", "0.0.0.0", 1),
+        ("tun://[::]:1?net=10.0.0.1/24", "::", 1),
+        ("tun://[fe80::1%25eth0]:1?net=10.0.0.1/24", "fe80::1%eth0", 1),
+    ],
+)
+def test_where_a_server_listens(load, url, host, port):
+    service = one(load, url)
+    assert (service.role, service.host, service.port) == (Role.SERVER, host, port)
+
+
+@pytest.mark.parametrize(
+    ("path", "targets"),
+    [
+        ("/1.2.3.4:8421", [("1.2.3.4", 8421)]),
+        ("/hub.example.com:8421/", [("hub.example.com", 8421)]),
+        ("/[2001:db8::1]:8421,hub:9", [("2001:db8::1", 8421), ("hub", 9)]),
+        ("/[fe80::1%25eth0]:8421", [("fe80::1%eth0", 8421)]),
+    ],
+)
+def test_targets(load, path, targets):
+    for listen in ("tun://:0", "tun://", "tun://:8421", "tun://localhost:0"):
+        service = one(load, f"{listen}{path}?net=10.0.0.2/24")
+        assert service.role is Role.CLIENT
+        assert service.targets == tuple(Target(*target) for target in targets)
+
+
+@pytest.mark.parametrize("key", ["keepAlive", "keepalive", "tun.keepalive", "handler.keepAlive"])
+def test_names_of_keepalive(load, key):
+    assert one(load, f"{CLIENT}&{key}=1").keepalive is True
+
+
+@pytest.mark.parametrize("key", ["passphrase", "token", "tun.token", "Token"])
+def test_names_of_passphrase(load, key):
+    assert one(load, f"{CLIENT}&{key}=a%26b+c%2Bd%23").passphrase == b"a&b c+d#"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("15", 15), ("15s", 15), ("1m30s", 90), ("1500ms", 1.5), ("24h", 86400)]
+)
+def test_ttl(load, value, seconds):
+    assert one(load, f"{CLIENT}&ttl={value}").ttl == seconds
+
+
+def test_gw_serves_the_routes_of_its_own_version(load):
+    service = one(load, f"{SERVER}&route=10.1.0.0/16,fd01::/64&gw=192.168.123.2")
+    assert service.routes == (
+        Route(ip_network("10.1.0.0/16"), ip_address("192.168.123.2")),
+        Route(ip_network("fd01::/64")),
+    )
+
+
+def test_userinfo_is_a_credential(load):
+    (credential,) = one(
+        load, "tun://192.168.123.2:p%40ss:word@:8421?net=192.168.123.1/24"
+    ).credentials
+    assert (credential.username, credential.password) == ("192.168.123.2", b"p@ss:word")
+    (credential,) = one(load, "tun://fd00%3a%3A2:x@:8421?net=fd00::1/64").credentials
+    assert credential.username == "fd00::2"
+
+
+@pytest.mark.parametrize("word", ["MTkyLjE2OC4xMjMuMjpzZWNyZXQ=", "MTkyLjE2OC4xMjMuMjpzZWNyZXQ"])
+def test_auth_is_userinfo_in_base64(load, word):
+    (credential,) = one(load, f"{SERVER}&auth={word}").credentials
+    assert (credential.username, credential.password) == ("192.168.123.2", b"secret")
+
+
+@pytest.mark.parametrize(
+    ("query", "warning"),
+    [
+        ("&bufferSize=4096", "bufferSize: has no use here and is ignored"),
+        ("&guid=x&tun.peer=", "guid: has no use here and is ignored"),
+        ("&handler.mtu=1400", "mtu: belongs in the listener.metadata; it is used all the same"),
+        ("&workers=2", "workers: has no use on a client"),
+        ("&sourceCheck=off", "sourceCheck: has no use on a client"),
+        ("&ttl=-1s", "ttl: not above 0: 10s is used, as in GOST"),
+        ("&ttl=20ms", "ttl: is below 1s: so many heartbeats are of no use"),
+        ("&gw=192.168.123.1", "gw: has no use without route or routes"),
+        ("&token=seventeen-letters", "token: longer than 16 bytes: only the first 16 count"),
+        (
+            "&route=1.2.0.0/16",
+            (
+                "route: 1.2.0.0/16 holds the target 1.2.3.4: the way to it needs a more specific "
+                "route outside the tunnel"
+            ),
+        ),
+        ("&mtu=1400&handler.mtu=1300", "mtu: ignored: listener.metadata has another"),
+    ],
+)
+def test_warnings(load, query, warning):
+    assert load(CLIENT + query).warnings[0] == f"-L #1: {warning}"
+
+
+def test_a_long_passphrase_is_cut(load):
+    assert load(f"{CLIENT}&token=seventeen-letters").services[0].passphrase == b"seventeen-letter"
+
+
+def test_what_a_server_has_no_use_for(load):
+    assert load(f"{SERVER}&keepAlive=true&passphrase=x").warnings == (
+        "-L #1: keepAlive: has no use on a server",
+        (
+            "-L #1: passphrase: has no use on a server: a server asks for passphrases by "
+            "handler.auther or handler.auth"
+        ),
+    )
+
+
+def test_userinfo_has_no_use_on_a_client(load):
+    config = load("tun://10.0.0.3:x@:0/hub:8421?net=10.0.0.2/24")
+    assert config.services[0].credentials is None
+    assert config.warnings == ("-L #1: handler.auth: has no use on a client",)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("", 'an empty URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        (":8421", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        ("://:1", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        ("tunn://:1", 'unknown scheme "tunn": did you mean tun?'),
+        ("tap://:1", 'unknown scheme "tap": this program serves tun only'),
+        ("socks5://:1080", 'unknown scheme "socks5": this program serves tun only'),
+        ("relay+wss://:443", 'unknown scheme "relay+wss": this program serves tun only'),
+        (f"{CLIENT}#x", "a '#' must be written %23 in a URL"),
+        (f"{CLIENT}&token=%zz", "token: a '%' must be written %25 in a URL"),
+        (f"{CLIENT}&token=%ff", "token: its bytes are not UTF-8"),
+        (f"{CLIENT}&token=a%00", "token: must not contain NUL characters"),
+        (f"{CLIENT}&mtu=1400&MTU=1400", "MTU: given twice"),
+        (f"{CLIENT}&token=a&passphrase=b", "passphrase: given twice, with another value before"),
+        (f"{CLIENT}&keepAlvie=true", "unknown option keepAlvie: did you mean keepAlive?"),
+        (f"{CLIENT}&xyzzy=1", f"unknown option xyzzy: there are {NAMES}"),
+        (f"{CLIENT}&keepAlive=yes", 'keepAlive: "yes" is not a boolean: write true or false'),
+        (f"{CLIENT}&keepAlive", 'keepAlive: "" is not a boolean: write true or false'),
+        (f"{CLIENT}&ttl=ten", 'ttl: "ten" is not a duration: write for example 10s or 1m30s'),
+        (f"{CLIENT}&ttl=25h", "ttl: is longer than 24h"),
+        (
+            f"{CLIENT}&mtu=100",
+            'mtu: "100" is out of range: write a whole number from 576 to 65507',
+        ),
+        (
+            f"{CLIENT}&name=a/b",
+            "name: \"a/b\" is not a device name: write up to 15 letters, digits, '-', '_' or '.'",
+        ),
+        (f"{CLIENT}&offload=of", 'offload: "of" is none of auto, on, off'),
+        (f"{CLIENT}&gw=gw", 'gw: "gw" is not an IP address'),
+        (f"{CLIENT}&user=a%20b", 'user: "a b" is not a user\'s name'),
+        (
+            f"{SERVER}&workers=65",
+            'workers: "65" is out of range: write a whole number from 1 to 64',
+        ),
+        (f"{SERVER}&sourceCheck=no", 'sourceCheck: "no" is not a switch: write on or off'),
+        (f"{CLIENT}&p2p=true", "p2p: not supported yet: leave it out"),
+        (f"{CLIENT}&tun.dns=1.1.1.1", "tun.dns: not supported yet: leave it out"),
+        (f"{CLIENT}&so_mark=5", "so_mark: not supported yet: leave it out"),
+        (f"{CLIENT}&netns.out=x", "netns.out: not supported yet: leave it out"),
+        (f"{CLIENT}&limiter.in=1MB", "limiter.in: not supported by this program: leave it out"),
+        (
+            f"{CLIENT}&route=0.0.0.0/0",
+            (
+                'route: "0.0.0.0/0": everything through the tunnel is not supported yet: '
+                "name the networks"
+            ),
+        ),
+        (
+            f"{CLIENT}&route=10.1.0.0/16&routes=10.1.0.0/16%20192.168.123.9",
+            "routes: 10.1.0.0/16 is there twice, with different gateways",
+        ),
+        (
+            f"{CLIENT}&route=10.1.0.0/16&gw=10.9.9.9",
+            'gw: "10.9.9.9" is not inside net: write an address of the tunnel network',
+        ),
+        (
+            f"{CLIENT}&routes=10.1.0.0/16%20192.168.123.2",
+            'routes: "192.168.123.2" is this host itself: write the address of a peer',
+        ),
+        (
+            "tun://:8421",
+            (
+                "net: missing: write this host's address in the tunnel, for example "
+                "net=192.168.123.1/24"
+            ),
+        ),
+        ("tun://:8421?nett=10.0.0.1/24", "unknown option nett: did you mean net?"),
+        ("tun://:8421?net=", 'net: "" has no address: write for example 192.168.123.1/24'),
+        (
+            "tun://:8421?net=10.0.0.1",
+            'net: "10.0.0.1" has no length: write ADDRESS/LENGTH, for example 192.168.123.1/24',
+        ),
+        ("tun://:8421?net=10.0.0.1/24,10.0.0.1/16", "net: 10.0.0.1 is there twice"),
+        (
+            "tun://:8421?net=10.0.0.1/24,10.0.0.2/24",
+            "net: 10.0.0.2/24 and 10.0.0.1/24 are in one network",
+        ),
+        (
+            "tun://:8421?net=fd00::1/64&mtu=1200",
+            "mtu: 1200 is too small: IPv6 in net needs 1280 or more",
+        ),
+        (
+            "tun://:0?net=10.0.0.1/24",
+            (
+                'addr: ":0" has port 0: a server needs one, for example :8421 (and a client '
+                "needs a target)"
+            ),
+        ),
+        (
+            "tun://?net=10.0.0.1/24",
+            (
+                'addr: "" has no port: a server needs one, for example :8421 (and a client '
+                "needs a target)"
+            ),
+        ),
+        (
+            "tun://hub:8421?net=10.0.0.1/24",
+            (
+                'addr: "hub:8421" is a name to listen on: write an IP address of this host, or '
+                "only :PORT for all"
+            ),
+        ),
+        (
+            "tun://:8421-8423?net=10.0.0.1/24",
+            'addr: ":8421-8423": port ranges are not supported yet: write one port',
+        ),
+        (
+            "tun://:99999?net=10.0.0.1/24",
+            'addr: ":99999" has no good port: write a number from 1 to 65535',
+        ),
+        (
+            "tun://:0/hub?net=10.0.0.1/24",
+            'target: "hub" has no port: write the server\'s HOST:PORT',
+        ),
+        (
+            "tun://:0/:8421?net=10.0.0.1/24",
+            'target: ":8421" has no host: write the server\'s HOST:PORT',
+        ),
+        (
+            "tun://:0/2001:db8::1:8421?net=10.0.0.1/24",
+            'target: "2001:db8::1:8421" is not HOST:PORT: an IPv6 address stands in brackets',
+        ),
+        (
+            "tun://bob:x@:8421?net=10.0.0.1/24",
+            'username: "bob" is not an IP address: write the client\'s address in the tunnel',
+        ),
+        (
+            "tun://10.0.0.2@:8421?net=10.0.0.1/24",
+            "password: the password of 10.0.0.2 is empty: nobody could use it",
+        ),
+        (
+            "tun://10.0.0.1:x@:8421?net=10.0.0.1/24",
+            "username: 10.0.0.1 is the server's own address",
+        ),
+        (f"{SERVER}&auth=xyz", "auth: expected the base64 of USER:PASSWORD"),
+    ],
+)
+def test_one_problem_one_line(problems, url, line):
+    assert problems(url) == [f"-L #1: {line}"]
+
+
+def test_all_problems_are_told(problems):
+    assert problems(f"{SERVER}&mtu=x&ttl=y", "tunn://", "tun://:0?net=10.0.0.0/24") == [
+        '-L #2: unknown scheme "tunn": did you mean tun?',
+        '-L #1: mtu: "x" is not a whole number: write a whole number from 576 to 65507',
+        '-L #1: ttl: "y" is not a duration: write for example 10s or 1m30s',
+        (
+            '-L #3: addr: ":0" has port 0: a server needs one, for example :8421 (and a client '
+            "needs a target)"
+        ),
+        (
+            '-L #3: net: "10.0.0.0/24" is the network itself: write this host\'s address in it, '
+            "for example 10.0.0.1/24"
+        ),
+    ]
+
+
+def test_a_secret_is_in_no_message(problems):
+    for url in (
+        f"{CLIENT}&token=geheim%",
+        f"{CLIENT}&token=geheim&passphrase=geheim2",
+        f"{CLIENT}&token=geheim%00",
+        "tun://10.0.0.2:geheim%@:8421?net=10.0.0.1/24",
+        "tun://x:geheim@:8421?net=10.0.0.1/24",
+    ):
+        assert not any("geheim" in line for line in problems(url))
+
+
+def test_asking_for_nothing_is_no_problem(load):
+    assert one(load, f"{CLIENT}&p2p=false&dns=&interface=").role is Role.CLIENT
+
+
+@pytest.mark.parametrize("name", [o.name for o in OPTIONS if o.standing in ("later", "foreign")])
+def test_what_is_refused_is_refused_everywhere(problems, name):
+    for prefix in ("", "handler.", "listener.", "service."):
+        (line,) = problems(f"{CLIENT}&{prefix}{name}=x")
+        assert line.startswith(f"-L #1: {name}: not supported ")

@@ -1,0 +1,218 @@
+"""YAML and JSON into trees with places; tabs by the rules."""
+
+import pytest
+
+from gateway.config.tree import Report, plain
+from gateway.config.yaml import parse_json, parse_yaml
+from gateway.errors import ConfigError
+
+
+def read(text, parse=parse_yaml):
+    report = Report()
+    return plain(parse(text, "g", report)), report
+
+
+def broken(text, parse=parse_yaml):
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "g", Report())
+    (line,) = caught.value.problems
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("on", "on"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("True", True),
+        ("FALSE", False),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("12", 12),
+        ("-3", -3),
+        ("0", 0),
+        ("0123", "0123"),
+        ("0x10", "0x10"),
+        ("1.50", "1.50"),
+        ("1e3", "1e3"),
+        ("1:30", "1:30"),
+        ("2026-11-22", "2026-11-22"),
+        ('"12"', "12"),
+        ("'off'", "off"),
+        ("!!str 12", "12"),
+        ("!!int 12", 12),
+        ("!!bool off", "off"),
+        ("=", "="),
+        ("9" * 25, "9" * 25),
+    ],
+)
+def test_scalars(text, value):
+    assert read(f"k: {text}\n")[0] == {"k": value}
+
+
+def test_places():
+    tree = parse_yaml("a:\n- b: 1\n  c: 2\n", "g", Report())
+    entry = tree.value["a"]
+    inner = entry.node.value[0].value["c"]
+    assert (entry.place, inner.place, inner.node.place) == ("g:1:1", "g:3:3", "g:3:6")
+
+
+def test_keys_are_compared_without_case_and_kept_as_written():
+    tree = parse_yaml("keepAlive: true", "g", Report())
+    assert list(tree.value) == ["keepalive"]
+    assert plain(tree) == {"keepAlive": True}
+
+
+def test_doubles_are_reported():
+    _, report = read("a: 1\nb: 2\nA: 3\n")
+    assert report.errors == ["g:3:1: A: given twice, first at 1:1"]
+
+
+def test_anchors_and_merge_keys():
+    tree, report = read("a: &x {p: 1, q: 2}\nb:\n  <<: *x\n  q: 3\nc: *x\n")
+    assert tree == {"a": {"p": 1, "q": 2}, "b": {"q": 3, "p": 1}, "c": {"p": 1, "q": 2}}
+    assert not report.errors
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("<<: 5", "g:1:5: <<: expected a mapping or a list of mappings"),
+        ("? [a]\n: 1", "g:1:3: a key must be a plain word"),
+        ("a: !!set {b}", None),
+        ("a: !!binary aGk=", "g:1:4: the tag tag:yaml.org,2002:binary has no meaning here"),
+    ],
+)
+def test_what_has_no_place(text, line):
+    _, report = read(text)
+    assert line is None or report.errors == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: b: c", "g:1:5: not YAML: mapping values are not allowed here"),
+        ("a: [1", "g:1:6: not YAML: expected ',' or ']', but got '<stream end>'"),
+        (
+            "a: 1\n---\nb: 2",
+            "g:2:1: not YAML: expected a single document in the stream but found another document",
+        ),
+        ("a: *b", "g:1:4: not YAML: found undefined alias 'b'"),
+        ("a: &x [*x]", "g:1:4: an alias refers to what it is part of"),
+        ("a: \x01", "g:1:4: not YAML: the character U+0001 is not allowed"),
+        ('a: "\\UFFFFFFFF"', "g: not YAML: an escape or a number is out of range"),
+        ("[" * 5000, "g: nested too deeply"),
+    ],
+)
+def test_broken_yaml(text, line):
+    assert broken(text) == line
+
+
+def test_nothing_is_an_empty_mapping():
+    for text in ("", "# only a comment\n", "---\n", "\ufeff"):
+        assert read(text)[0] in ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "tree", "warned"),
+    [
+        ("m:\n    net: 1\n\troute: 2\n", {"m": {"net": 1, "route": 2}}, ["g:3:1"]),
+        ("m:\n  net: 1\n  k:\n      a: 1\n\t  b: 2\n", None, ["g:5:1"]),
+        ("m:\n      a: 1\n  \tb: 2\n", {"m": {"a": 1, "b": 2}}, ["g:3:3"]),
+        ("s:\n    - a: 1\n\t- b: 2\n", {"s": [{"a": 1}, {"b": 2}]}, ["g:3:1"]),
+        ("s:\n    - a: 1\n\t  b: 2\n", {"s": [{"a": 1, "b": 2}]}, ["g:3:1"]),
+        ("m:\n        k:\n            a: 1\n\t\tb: 2\n", None, ["g:4:1"]),
+        ("m:\n    a: 1\n\tb: 2\n\tc: 3\n", {"m": {"a": 1, "b": 2, "c": 3}}, ["g:3:1", "g:4:1"]),
+    ],
+)
+def test_a_leading_tab_is_four_columns(text, tree, warned):
+    found, report = read(text)
+    assert tree is None or found == tree
+    message = "a tab in the indentation was read as 4 columns: use spaces"
+    assert report.warnings == [f"{place}: {message}" for place in warned]
+    assert report.errors == []
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "column"),
+    [
+        ("m:\n  net: 1\n\troute: 2\n", "g:3:1", 5),
+        ("m:\n\tnet: 1\n", "g:2:1", 5),
+        ("m:\n  k:\n\t\ta: 1\n", "g:3:1", 9),
+        ("m: text\n\tgoes: on\n", "g:2:1", 5),
+        ("m: text\n\tgoes on\n", "g:2:1", 5),
+        ("s:\n  - a\n \t- b\n", "g:3:2", 6),
+        ("\ta: 1\n", "g:1:1", 5),
+    ],
+)
+def test_a_leading_tab_that_fits_nothing(text, place, column):
+    assert broken(text) == (
+        f"{place}: a tab in the indentation counts as 4 columns, and column {column} is no "
+        "indentation that is open here: use spaces"
+    )
+
+
+def test_another_error_on_a_line_with_a_tab():
+    line = broken("m:\n    a: 1\n\tb: c: d\n")
+    assert line.startswith("g:3:1: not YAML: ")
+    assert line.endswith("; the line begins with a tab: use spaces")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ("a:\t1\t# note\n", {"a": 1}),
+        ("a: 1\t\nb: 2\n", {"a": 1, "b": 2}),
+        ("a: 1\n\t\n\t# note\nb: 2\n", {"a": 1, "b": 2}),
+        ("a: [1,\n\t2,\n\t\t3]\n", {"a": [1, 2, 3]}),
+        ("a: {b: 1,\n\tc: 2}\n", {"a": {"b": 1, "c": 2}}),
+        ('a: "x\n\ty"\n', {"a": "x y"}),
+        ("a: |\n  x\n  \ty\nb: 1\n", {"a": "x\n\ty\n", "b": 1}),
+    ],
+)
+def test_tabs_that_indent_nothing(text, tree):
+    found, report = read(text)
+    assert found == tree
+    assert report.warnings == []
+
+
+def test_columns_behind_a_tab_are_those_of_the_text():
+    tree = parse_yaml("m:\n    a: 1\n\tb: 2\n", "g", Report())
+    entry = tree.value["m"].node.value["b"]
+    assert (entry.place, entry.node.place) == ("g:3:2", "g:3:5")
+
+
+@pytest.mark.parametrize(
+    ("text", "tree"),
+    [
+        ('{"a":1,"b":[true,null,"x"]}', {"a": 1, "b": [True, None, "x"]}),
+        ('{\n\t"a": {\n\t\t"b": "c\\td"\n\t}\n}', {"a": {"b": "c\td"}}),
+        ('{"a": "\\ud83d\\ude00", "b": "\\/"}', {"a": "\U0001f600", "b": "/"}),
+        ('{"a": 1.5}', {"a": "1.5"}),
+        ('{"a": "# no comment", "b": "- x: y"}', {"a": "# no comment", "b": "- x: y"}),
+    ],
+)
+def test_json(text, tree):
+    found, report = read(text, parse_json)
+    assert found == tree
+    assert report.warnings == report.errors == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "g:1:2: not JSON: expecting property name enclosed in double quotes"),
+        ('{\n"a": x}', "g:2:6: not JSON: expecting value"),
+        ("[" * 100000, "g: nested too deeply"),
+    ],
+)
+def test_broken_json(text, line):
+    assert broken(text, parse_json) == line
+
+
+def test_json_places_and_doubles():
+    _, report = read('{"a": 1,\n "A": 2}', parse_json)
+    assert report.errors == ["g:2:2: A: given twice, first at 1:2"]

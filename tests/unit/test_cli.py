@@ -1,0 +1,239 @@
+"""The command line: flags as Go reads them, exit statuses, what goes where."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import types
+
+import pytest
+import yaml
+
+from gateway import __version__, cli
+from gateway.errors import HostError
+
+HUB = "tun://:8421?net=192.168.123.1/24"
+SITE = "tun://:0/hub:8421?net=192.168.124.2/24&passphrase=geheim"
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if cli.default_file() is not None:
+        pytest.skip("this host has a configuration in /etc")
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What was handed to the supervisor."""
+    configs = []
+    module = types.ModuleType("gateway.supervisor.run")
+    module.run = lambda config: configs.append(config) or 0
+    monkeypatch.setitem(sys.modules, "gateway.supervisor.run", module)
+    return configs
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["-L", HUB],
+        [f"-L={HUB}"],
+        ["--L", HUB],
+        [f"--L={HUB}"],
+        ["--listen", HUB],
+        [f"--listen={HUB}"],
+        ["-listen", HUB],
+    ],
+)
+def test_every_way_to_write_a_flag(ran, argv):
+    assert cli.main(argv) == 0
+    assert ran[0].instance == "192.168.123.1"
+
+
+def test_flags_can_be_repeated(ran):
+    assert cli.main(["-D", "-L", HUB, "--instance", "office", "-L", SITE]) == 0
+    config = ran[0]
+    assert [s.name for s in config.services] == ["service-0", "service-1"]
+    assert (config.instance, config.log_level) == ("office", "debug")
+
+
+def test_the_command_line_beats_nothing_but_the_log_level(ran, tmp_path):
+    (tmp_path / "a.yaml").write_text("log: {level: error}\n")
+    assert cli.main(["-C", "a.yaml", "-L", HUB]) == 0
+    assert cli.main(["-C", "a.yaml", "-L", HUB, "-D"]) == 0
+    assert cli.main(["-C", "a.yaml", "-L", HUB, "-DD", "-D=false"]) == 0
+    assert [config.log_level for config in ran] == ["error", "debug", "error"]
+
+
+def test_the_supervisors_status_is_ours(ran, monkeypatch, capsys):
+    def run(config):
+        raise HostError("no /dev/net/tun: load the module tun")
+
+    assert cli.main(["-L", HUB]) == 0
+    monkeypatch.setattr(sys.modules["gateway.supervisor.run"], "run", run)
+    assert cli.main(["-L", HUB]) == 3
+    assert capsys.readouterr().err == "gateway: error: no /dev/net/tun: load the module tun\n"
+
+
+def test_warnings_go_to_standard_error(ran, capsys):
+    assert cli.main(["-L", HUB + "&guid=1"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "gateway: warning: -L #1: guid: has no use here and is ignored\n"
+    assert captured.out == ""
+
+
+def test_check(capsys):
+    assert cli.main(["-t", "-L", SITE]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "configuration is good\n"
+    document = yaml.safe_load(captured.out)
+    assert document["services"][0]["handler"]["metadata"]["passphrase"] == "***"
+    assert "geheim" not in captured.out
+
+
+@pytest.mark.parametrize(("form", "parse"), [("yaml", yaml.safe_load), ("json", json.loads)])
+def test_convert(capsys, form, parse):
+    assert cli.main(["-O", form, "-L", SITE]) == 0
+    captured = capsys.readouterr()
+    document = parse(captured.out)
+    assert document["services"][0]["handler"]["metadata"]["passphrase"] == "geheim"
+    assert captured.err == ""
+
+
+def test_a_file_from_standard_input(ran, monkeypatch, capsys):
+    assert cli.main(["-O", "yaml", "-L", HUB]) == 0
+    text = capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert cli.main(["-C", "-"]) == 0
+    assert ran[0].services[0].port == 8421
+
+
+def test_version(capsys):
+    assert cli.main(["-V"]) == 0
+    assert capsys.readouterr().out.startswith(f"gateway {__version__} (Python 3.")
+
+
+@pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
+def test_help(capsys, flag):
+    assert cli.main([flag]) == 0
+    assert capsys.readouterr().out == cli.USAGE
+
+
+def test_nothing_said_prints_the_flags(capsys):
+    assert cli.main([]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", cli.USAGE)
+
+
+def test_nothing_said_with_a_file_in_a_usual_place(ran, tmp_path):
+    text = "services: [{addr: ':1', handler: {type: tun}, listener: {type: tun, "
+    (tmp_path / "gost.yaml").write_text(text + "metadata: {net: 10.0.0.1/24}}}]")
+    assert cli.main([]) == 0
+    assert cli.main(["-D"]) == 0
+    assert [config.services[0].place for config in ran] == ["gost.yaml:1:12"] * 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "lines"),
+    [
+        (["-L"], ["flag -L needs a value"]),
+        (["-Q"], ["unknown flag -Q: see gateway --help"]),
+        (["--lisen", "x"], ["unknown flag --lisen: did you mean --listen?"]),
+        (["--configs=x"], ["unknown flag --configs: did you mean --config?"]),
+        (["--a\nb"], ["unknown flag --a\\nb: see gateway --help"]),
+        (
+            ["foo"],
+            ['unexpected argument "foo": every argument is a flag or a flag\'s value'],
+        ),
+        (
+            ["tun://u:geheim@:8421?passphrase=geheim"],
+            ['unexpected argument: a service is given by -L, as in -L "tun://:8421..."'],
+        ),
+        (
+            ["-L", HUB, "--", "-L", HUB],
+            [("flag --: several processes on one command line are not supported by this program")],
+        ),
+        (["-D=maybe"], ['flag -D: "maybe" is not a boolean: write true or false']),
+        (["-O", "toml"], ['flag -O: "toml" is no format: write yaml or json']),
+        (
+            ["-R", "10s", "-api", ":80", "-metrics=:90"],
+            [
+                (
+                    "flag -R: not supported yet: start the program again to read the configuration "
+                    "again"
+                ),
+                (
+                    "flag --api: the web API is not supported by this program: gateway-ctl looks "
+                    "inside it"
+                ),
+                (
+                    "flag --metrics: metrics are not supported yet: gateway-ctl status shows the "
+                    "counters"
+                ),
+            ],
+        ),
+        (
+            [
+                "-L",
+                "tun://:0/:8421?net=192.168.123.2/24&keepAlive=true&route=192.168.101.0/24",
+                "-F",
+                "relay+wss://u:geheim@1.2.3.4:443?x=geheim",
+            ],
+            [
+                (
+                    '-F #1: "relay+wss://1.2.3.4:443": carriers and chains are not supported by this '
+                    "version: leave -F out, and give the server's UDP port as the target, as in -L "
+                    "tun://:0/HOST:PORT?net=..."
+                )
+            ],
+        ),
+        (
+            ["-L", "tun://:8421", "-L", "tunn://:1", "--instance", "a/b"],
+            [
+                '-L #2: unknown scheme "tunn": did you mean tun?',
+                (
+                    "-L #1: net: missing: write this host's address in the tunnel, for example "
+                    "net=192.168.123.1/24"
+                ),
+                (
+                    "--instance: \"a/b\" is no name: write up to 64 letters, digits, '.', '_', ':', "
+                    "'@' or '-'"
+                ),
+            ],
+        ),
+    ],
+)
+def test_errors(capsys, argv, lines):
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [f"gateway: error: {line}" for line in lines]
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("argv", [["-L", HUB, "-t"], ["-L", "tun://\u00e9:1", "-t"]])
+def test_as_a_program_in_a_posix_locale(argv):
+    environment = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *argv],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+
+
+def test_a_check_loads_nothing_of_the_data_plane():
+    code = (
+        "import sys; from gateway.cli import main; main(['-t', '-L', sys.argv[1]]); "
+        "print([m for m in sys.modules if m.startswith(('gateway.supervisor', "
+        "'gateway.fastpath', 'gateway.linux', 'pyroute2'))], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, HUB], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
