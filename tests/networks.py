@@ -184,9 +184,7 @@ def show(networks: list[Network]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Let the fixture know that the test failed."""
     report: Any = yield
     if report.when == "call" and report.failed:
