@@ -5,6 +5,7 @@ end of file, and can carry descriptors. Both ends are used with `MSG_DONTWAIT`: 
 sender whose peer is slow learns so at once and never waits (I8).
 """
 
+import array
 import contextlib
 import os
 import select
@@ -18,6 +19,7 @@ from gateway.protocol.messages import MESSAGE_LIMIT, FromChild, ToChild
 
 RECEIVE_BYTES: Final = MESSAGE_LIMIT + 4096
 MAX_DESCRIPTORS: Final = 16
+_RIGHTS_BYTES: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 
 Out = TypeVar("Out")
 In = TypeVar("In")
@@ -61,10 +63,7 @@ class Channel(Generic[Out, In]):
         if len(data) > MESSAGE_LIMIT:
             raise MessageTooLargeError(f"{type(message).__name__} of {len(data)} bytes")
         try:
-            if descriptors:
-                socket.send_fds(self._sock, [data], list(descriptors), socket.MSG_DONTWAIT)
-            else:
-                self._sock.send(data, socket.MSG_DONTWAIT)
+            self._sock.sendmsg([data], _rights(descriptors), socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return False
         except (BrokenPipeError, ConnectionResetError):
@@ -74,23 +73,39 @@ class Channel(Generic[Out, In]):
     def receive(self) -> In | None:
         """The next message, None if none waits. Raises ChannelClosedError."""
         try:
-            data, received, flags, _ = socket.recv_fds(
-                self._sock, RECEIVE_BYTES, MAX_DESCRIPTORS, socket.MSG_DONTWAIT
+            data, ancillary, flags, _ = self._sock.recvmsg(
+                RECEIVE_BYTES, _RIGHTS_BYTES, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
             return None
         except ConnectionResetError:
             raise ChannelClosedError from None
-        self.descriptors.extend(received)
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self.descriptors.extend(array.array("i", payload))
         if not data or flags & socket.MSG_TRUNC:
             raise ChannelClosedError
         return cast("In", self._decoder.decode(data))
 
     def wait(self, timeout: float) -> bool:
         """Block until a message or the end of file waits; children only (I8)."""
+        return self._poll(select.POLLIN, timeout)
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Block until a message can be sent; children only (I8)."""
+        return self._poll(select.POLLOUT, timeout)
+
+    def _poll(self, events: int, timeout: float) -> bool:
         poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
+        poll.register(self.fileno(), events)
         return bool(poll.poll(max(0, int(timeout * 1000))))
+
+
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    # Not socket.send_fds and recv_fds: before Python 3.12 they drop the flags, and wait.
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())]
 
 
 SupervisorEnd = Channel[ToChild, FromChild]

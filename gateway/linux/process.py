@@ -8,6 +8,7 @@ signal, so that is set last and the parent checked afterwards.
 """
 
 import contextlib
+import ctypes
 import errno
 import faulthandler
 import os
@@ -79,7 +80,8 @@ def close_all_except(keep: Iterable[int]) -> None:
     """Close every descriptor that is not in `keep`, however many there are."""
     start = 0
     for fd in sorted(set(keep)):
-        os.closerange(start, fd)
+        if start < fd:  # an empty range makes CPython close all there is
+            os.closerange(start, fd)
         start = fd + 1
     os.closerange(start, _DESCRIPTOR_END)
 
@@ -159,3 +161,29 @@ def _own_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
+
+
+def exit_text(code: int, *, out_of_memory: bool = False) -> str:
+    """Why a child ended, from its exit code (negative: a signal), in a phrase."""
+    if code == 0:
+        return "ended by itself (exit 0)"
+    if code > 0:
+        return f"ended with an error (exit {code})"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if -code == signal.SIGKILL and out_of_memory:
+        return f"killed by {name}: the kernel ran out of memory"
+    return f"killed by {name}"
+
+
+def wipe(secret: bytes) -> None:
+    """Overwrite a secret in this process's memory, where only its owner may refer to it.
+
+    Bytes objects keep their data at their end (CPython's bytesobject.h). Empty and
+    one-byte plain objects are shared by the interpreter and left alone.
+    """
+    if len(secret) > 1 or (secret and type(secret) is not bytes):
+        offset = bytes.__basicsize__ - 1
+        ctypes.memset(id(secret) + offset, 0, len(secret))

@@ -95,7 +95,7 @@ class Tun:
 def open_tun(name: str | None, *, offload: bool) -> Tun:
     """Open `/dev/net/tun` and attach a device. Raises HostError."""
     try:
-        fd = os.open(DEVICE_FILE, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(DEVICE_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise HostError(
             f"{DEVICE_FILE} does not exist: load the module (modprobe tun), "

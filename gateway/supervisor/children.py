@@ -1,0 +1,285 @@
+"""The life of the children: forked, watched, missed, replaced.
+
+    starting ── Ready ──> running ── pulse late ──> late ── pulse ──> running
+        │                    │                        │
+        └────────────────────┴── death ───────────────┴──> restarting ── fork ──> starting
+
+A death is noticed by its pidfd in the same turn. What a child shared lives on in the
+supervisor (descriptors, rings, counters), so a successor goes on where it stopped; it
+is forked only after the former one was reaped (I1). Dying too often ends the program.
+A child whose pulse stops for long is told to dump its stack (SIGABRT), then killed.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.popen_fork  # imported lazily else, when root's files are out of reach
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Literal
+
+from gateway.errors import CrashLoop
+from gateway.fastpath.counters import Page
+from gateway.linux.channel import ChannelClosedError, SupervisorEnd, channel_pair
+from gateway.linux.process import exit_text
+from gateway.linux.shared import Arena
+from gateway.log import event, get_logger
+from gateway.protocol.messages import FromChild, Ready, Snapshot, SnapshotPlease, Stop
+from gateway.supervisor.feed import Feed
+from gateway.supervisor.loop import READ, WRITE, Loop
+from gateway.workers.base import Child, Place
+
+Kind = Literal["tun-reader", "udp-worker", "resolver"]
+State = Literal["running", "starting", "restarting", "late"]
+
+RESTARTS = 5
+RESTART_PERIOD = 30.0
+"""More than `RESTARTS` deaths within this many seconds are a crash loop."""
+LATE = 3.0
+STUCK = 20.0
+ABORT_PATIENCE = 2.0
+WATCH_INTERVAL = 0.5
+STOP_PATIENCE = 2.0
+MESSAGES_PER_TURN = 64
+
+_log = get_logger("children")
+_fork = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a child is, and how to build it again."""
+
+    name: str
+    kind: Kind
+    cpus: tuple[int, ...]
+    page: Page
+    arena: Arena
+    build: Callable[[Place], Child]
+    on_message: Callable[[FromChild], None]
+    snapshot: Callable[[], list[Snapshot]]
+
+
+@dataclass
+class Running:
+    """One life of a child."""
+
+    process: ForkProcess
+    pidfd: int
+    channel: SupervisorEnd
+    feed: Feed
+    since: float
+    oom_kills: int
+    ready: bool = False
+    abort_at: float | None = None
+    hung_up: bool = False
+
+
+@dataclass
+class Member:
+    """A child through all its lives."""
+
+    spec: Spec
+    life: Running | None = None
+    restarts: int = 0
+    last_exit: str = ""
+    deaths: deque[float] = field(default_factory=deque)
+    stopping: bool = False
+
+    @property
+    def pid(self) -> int:
+        """The present process, 0 if there is none."""
+        return (self.life.process.pid or 0) if self.life else 0
+
+    def pulse_age(self, now: float) -> float | None:
+        """Seconds since its last turn, or since the fork if that is later; None: no process."""
+        if self.life is None:
+            return None
+        return max(0.0, now - max(self.spec.page.pulse() / 1e9, self.life.since))
+
+    def state(self, now: float) -> State:
+        """As the status shows it."""
+        age = self.pulse_age(now)
+        if self.life is None or age is None:
+            return "restarting"
+        if age > LATE:
+            return "late"
+        return "running" if self.life.ready else "starting"
+
+
+class Children:
+    """All of them. `forget` runs in each child and wipes what it must not know."""
+
+    def __init__(self, loop: Loop, forget: Callable[[], None]) -> None:
+        self.members: list[Member] = []
+        self._loop = loop
+        self._forget = forget
+        loop.call_every(WATCH_INTERVAL, self._watch_pulses)
+
+    def start(self, spec: Spec) -> Member:
+        """Fork a new child and keep it alive from now on."""
+        member = Member(spec)
+        self.members.append(member)
+        self._fork(member)
+        return member
+
+    def stop(self, kind: Kind) -> None:
+        """End all children of a kind: Stop, then SIGKILL. Returns when they are reaped."""
+        members = [member for member in self.members if member.spec.kind == kind]
+        for member in members:
+            member.stopping = True
+            if member.life is not None:
+                member.life.feed.put(Stop())
+                self._watch_channel(member, member.life)
+        gone = lambda: all(member.life is None for member in members)  # noqa: E731
+        if self._loop.run_until(gone, STOP_PATIENCE):
+            return
+        for member in members:
+            self._kill(member, signal.SIGKILL)
+        self._loop.run_until(gone, STOP_PATIENCE)
+
+    def _fork(self, member: Member) -> None:
+        spec = member.spec
+        ours, theirs = channel_pair()
+        child = spec.build(
+            Place(
+                name=f"gateway {spec.name}",
+                channel=theirs,
+                page=spec.page,
+                arena=spec.arena,
+                cpus=spec.cpus,
+                supervisor=os.getpid(),
+                forget=self._forget,
+            )
+        )
+        process = _fork.Process(target=child.run, name=spec.name, daemon=True)
+        try:
+            process.start()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            self._missed(member, f"could not be forked: {error.strerror}")
+            return
+        theirs.close()
+        pidfd = os.pidfd_open(process.pid or 0)
+        life = Running(
+            process=process,
+            pidfd=pidfd,
+            channel=ours,
+            feed=Feed(ours, spec.snapshot),
+            since=time.monotonic(),
+            oom_kills=_oom_kills(),
+        )
+        member.life = life
+        life.feed.refresh()
+        self._loop.watch(pidfd, lambda _: self._on_death(member, life))
+        self._watch_channel(member, life)
+
+    def _watch_channel(self, member: Member, life: Running) -> None:
+        if life.hung_up:
+            return
+        events = READ | WRITE if life.feed.waiting else READ
+        self._loop.watch(
+            life.channel.fileno(), lambda ready: self._on_channel(member, life, ready), events
+        )
+
+    def _on_channel(self, member: Member, life: Running, ready: int) -> None:
+        if ready & WRITE:
+            life.feed.flush()
+        if ready & READ:
+            self._read(member, life, MESSAGES_PER_TURN)
+        self._watch_channel(member, life)
+
+    def publish_done(self) -> None:
+        """After updates: wait for room where a channel was full."""
+        for member in self.members:
+            if member.life is not None and member.life.feed.waiting:
+                self._watch_channel(member, member.life)
+
+    def _read(self, member: Member, life: Running, limit: int) -> None:
+        try:
+            for _ in range(limit):
+                message = life.channel.receive()
+                if message is None:
+                    return
+                self._on_message(member, life, message)
+        except ChannelClosedError:
+            life.hung_up = True
+            self._loop.unwatch(life.channel.fileno())
+
+    def _on_message(self, member: Member, life: Running, message: FromChild) -> None:
+        if isinstance(message, Ready):
+            life.ready = True
+            event(_log, logging.DEBUG, "child-ready", child=member.spec.name, pid=message.pid)
+            return
+        if isinstance(message, SnapshotPlease):
+            life.feed.refresh()
+            return
+        member.spec.on_message(message)
+
+    def _on_death(self, member: Member, life: Running) -> None:
+        life.process.join()
+        if not life.hung_up:
+            self._read(member, life, 1 << 30)  # what it said before it died still counts
+        self._loop.unwatch(life.pidfd)
+        self._loop.unwatch(life.channel.fileno())
+        os.close(life.pidfd)
+        life.channel.close()
+        code = life.process.exitcode or 0
+        life.process.close()
+        member.life = None
+        if member.stopping:
+            return
+        out_of_memory = _oom_kills() > life.oom_kills
+        self._missed(member, exit_text(code, out_of_memory=out_of_memory))
+
+    def _missed(self, member: Member, reason: str) -> None:
+        member.last_exit = reason
+        member.restarts += 1
+        now = self._loop.now
+        member.deaths.append(now)
+        while member.deaths and now - member.deaths[0] > RESTART_PERIOD:
+            member.deaths.popleft()
+        event(_log, logging.ERROR, "child-died", child=member.spec.name, reason=reason)
+        if len(member.deaths) > RESTARTS:
+            raise CrashLoop(
+                f"{member.spec.name} died {len(member.deaths)} times within "
+                f"{RESTART_PERIOD:.0f} s, the last time: {reason}"
+            )
+        self._loop.call_in(0.0, lambda: self._replace(member))
+
+    def _replace(self, member: Member) -> None:
+        if member.life is None and not member.stopping:
+            self._fork(member)
+
+    def _watch_pulses(self) -> None:
+        for member in self.members:
+            age = member.pulse_age(self._loop.now)
+            if member.life is None or age is None or age < STUCK:
+                continue
+            if member.life.abort_at is None:
+                member.life.abort_at = self._loop.now
+                event(_log, logging.ERROR, "child-stuck", child=member.spec.name, seconds=age)
+                self._kill(member, signal.SIGABRT)
+            elif self._loop.now - member.life.abort_at >= ABORT_PATIENCE:
+                self._kill(member, signal.SIGKILL)
+
+    def _kill(self, member: Member, number: signal.Signals) -> None:
+        if member.life is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(member.life.pidfd, number)
+
+
+def _oom_kills() -> int:
+    """Processes the kernel killed for want of memory since boot, 0 if it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

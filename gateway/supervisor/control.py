@@ -1,0 +1,190 @@
+"""The control socket: `gateway-ctl` asks, the supervisor answers from what it has.
+
+One JSON request and a newline, one JSON answer, closed. Everything is non-blocking and
+bounded: so many clients, so long a request, so much time; a slow or silent client costs
+nobody anything (I8). The mode of the file (0660) keeps strangers from connecting, and
+the kernel's word about the other side (SO_PEERCRED) decides who is answered.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gateway.errors import HostError
+from gateway.protocol.messages import Answer, Request, Status
+from gateway.supervisor.loop import WRITE, Loop, Timer
+
+CLIENTS = 16
+REQUEST_LIMIT = 4096
+DEADLINE = 5.0
+SO_PEERGROUPS = 59
+GROUPS_LIMIT = 1024
+
+_credentials = struct.Struct("3i")
+
+
+def listen(path: Path, owner: tuple[int, int] | None) -> socket.socket:
+    """Bind the control socket; `owner` will answer it. Raises HostError.
+
+    A socket that a dead instance left is replaced; a live one is another instance.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if owner is not None:
+            os.chown(path.parent, *owner)
+        _remove_stale(path)
+        old = os.umask(0o117)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(old)
+        if owner is not None:
+            os.chown(path, *owner)
+        sock.listen(CLIENTS)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise HostError(
+            f"control socket {path}: {error.strerror}; "
+            "start as root, or set GATEWAY_RUN_DIR to a directory you may write"
+        ) from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            pass  # somebody listens and is busy
+    raise HostError(
+        f"control socket {path}: an instance of this name is running already; "
+        "stop it, or give this one another --instance"
+    )
+
+
+@dataclass
+class _Client:
+    sock: socket.socket
+    deadline: Timer
+    request: bytes = b""
+    answer: memoryview = memoryview(b"")  # noqa: RUF009  (immutable)
+
+
+class Control:
+    """Serves the socket. `status` makes the report."""
+
+    def __init__(
+        self, loop: Loop, sock: socket.socket, path: Path, status: Callable[[], Status]
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._path = path
+        self._status = status
+        self._clients: dict[int, _Client] = {}
+        loop.watch(sock.fileno(), lambda _: self._on_connect())
+
+    def close(self) -> None:
+        """Stop serving and remove the socket."""
+        for client in list(self._clients.values()):
+            self._drop(client)
+        self._loop.unwatch(self._sock.fileno())
+        self._sock.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _on_connect(self) -> None:
+        try:
+            sock, _ = self._sock.accept()
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
+                return
+            raise
+        sock.setblocking(False)
+        if len(self._clients) >= CLIENTS:
+            sock.close()
+            return
+        client = _Client(sock, self._loop.call_in(DEADLINE, lambda: self._drop(client)))
+        self._clients[sock.fileno()] = client
+        if not allowed(sock):
+            self._answer(
+                client, Answer(error="only root, the gateway's user and its group may ask")
+            )
+            return
+        self._loop.watch(sock.fileno(), lambda _: self._on_request(client))
+
+    def _on_request(self, client: _Client) -> None:
+        try:
+            data = client.sock.recv(REQUEST_LIMIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop(client)
+            return
+        client.request += data
+        if not data or len(client.request) > REQUEST_LIMIT:
+            self._drop(client)
+            return
+        if b"\n" in client.request:
+            self._answer(client, self._reply(client.request.partition(b"\n")[0]))
+
+    def _reply(self, line: bytes) -> Answer:
+        try:
+            msgspec.json.decode(line, type=Request)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Answer(error=f"no request this version knows: {error}")
+        return Answer(status=self._status())
+
+    def _answer(self, client: _Client, answer: Answer) -> None:
+        client.answer = memoryview(msgspec.json.encode(answer))
+        self._loop.watch(client.sock.fileno(), lambda _: self._on_room(client), WRITE)
+        self._on_room(client)
+
+    def _on_room(self, client: _Client) -> None:
+        try:
+            while client.answer:
+                client.answer = client.answer[client.sock.send(client.answer) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # whoever asked has gone
+        self._drop(client)
+
+    def _drop(self, client: _Client) -> None:
+        fd = client.sock.fileno()
+        if fd < 0:
+            return
+        client.deadline.cancel()
+        self._loop.unwatch(fd)
+        self._clients.pop(fd, None)
+        client.sock.close()
+
+
+def allowed(sock: socket.socket) -> bool:
+    """Whether the process at the other end is root, our own user or of our group."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
+    _, uid, gid = _credentials.unpack(raw)
+    if uid in (0, os.geteuid()) or gid == os.getegid():
+        return True
+    try:
+        groups = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * GROUPS_LIMIT)
+    except OSError:
+        return False
+    return os.getegid() in struct.unpack(f"{len(groups) // 4}I", groups)

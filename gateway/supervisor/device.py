@@ -1,0 +1,113 @@
+"""The TUN device of one service: made, configured, looked at, made again.
+
+Tests put a socketpair in its place; the methods are the whole edge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.config.model import Service
+from gateway.errors import HostError
+from gateway.linux import netlink
+from gateway.linux.netlink import Link
+from gateway.linux.tun import Tun, open_tun
+from gateway.supervisor import system
+
+
+class Device(Protocol):
+    """What a service needs of its device."""
+
+    @property
+    def fd(self) -> int:
+        """Packets in and out, each behind a 10-byte virtio header; never blocks."""
+
+    @property
+    def name(self) -> str:
+        """The interface's name."""
+
+    @property
+    def offloads(self) -> Sequence[str]:
+        """What the kernel granted: csum, tso4, tso6."""
+
+    def configure(self) -> None:
+        """Addresses, MTU, routes, up. Raises HostError."""
+
+    def recreate(self) -> None:
+        """After a deletion: the same device once more, on the same descriptor. HostError."""
+
+    def link(self) -> Link | None:
+        """The kernel's view, None if the device is gone."""
+
+    def close(self) -> None:
+        """Take everything back."""
+
+
+class TunDevice:
+    """The real one."""
+
+    def __init__(self, service: Service, tun: Tun, *, adopted: bool) -> None:
+        self._service = service
+        self._tun = tun
+        self._adopted = adopted
+
+    @property
+    def fd(self) -> int:
+        """See `Device`."""
+        return self._tun.fd
+
+    @property
+    def name(self) -> str:
+        """See `Device`."""
+        return self._tun.name
+
+    @property
+    def offloads(self) -> Sequence[str]:
+        """See `Device`."""
+        return self._tun.offloads
+
+    def configure(self) -> None:
+        """See `Device`."""
+        netlink.configure(self.name, self._service.nets, self._service.mtu)
+        system.add_routes(self._service.routes, self.name)
+
+    def recreate(self) -> None:
+        """See `Device`."""
+        self._tun.attach(self.name, offload=self._service.offload != "off")
+        self._adopted = False
+        self.configure()
+
+    def link(self) -> Link | None:
+        """See `Device`."""
+        return netlink.link(self.name)
+
+    def close(self) -> None:
+        """See `Device`. A device that was there before us keeps its name and nothing else."""
+        if self._adopted:
+            system.remove_routes(self._service.routes, self.name)
+            netlink.remove_addresses(self.name, self._service.nets)
+        self._tun.close()
+
+
+@dataclass(frozen=True)
+class DeviceOpener:
+    """Opens the real thing."""
+
+    def __call__(self, service: Service) -> Device:
+        """The configured device. Raises HostError, and leaves nothing behind then."""
+        netlink.refuse_overlap(service.nets, service.device or "")
+        adopted = service.device is not None and netlink.link(service.device) is not None
+        tun = open_tun(service.device, offload=service.offload != "off")
+        device = TunDevice(service, tun, adopted=adopted)
+        try:
+            _check_offload(service, tun)
+            device.configure()
+        except BaseException:
+            device.close()
+            raise
+        return device
+
+
+def _check_offload(service: Service, tun: Tun) -> None:
+    if service.offload == "on" and not tun.offloads:
+        raise HostError("offload=on: this kernel's TUN takes no super-packets; use offload=auto")

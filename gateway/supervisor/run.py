@@ -1,0 +1,193 @@
+"""The instance from its first to its last moment.
+
+    open everything (as root) ─> leave root ─> restore peers ─> fork ─> loop ─> stop
+
+Whatever goes wrong on the way, what was opened so far is given back in reverse order.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from gateway.config import model
+from gateway.fastpath.counters import Page
+from gateway.linux import process
+from gateway.linux.shared import Arena
+from gateway.log import event, get_logger, setup
+from gateway.protocol.forwarding import Role
+from gateway.protocol.instances import run_directory, socket_path
+from gateway.protocol.messages import Status
+from gateway.supervisor import control
+from gateway.supervisor.children import Children, Spec
+from gateway.supervisor.device import Device, DeviceOpener
+from gateway.supervisor.loop import Loop
+from gateway.supervisor.report import Reporter
+from gateway.supervisor.resolving import Resolving
+from gateway.supervisor.service import Opened, TunService, open_service
+from gateway.supervisor.state import WRITE_DELAY, StateFile, state_directory
+from gateway.supervisor.uplink import needs_resolver
+from gateway.workers.resolver import Resolver
+
+SAMPLE_INTERVAL = 2.0
+CLIENT_WORKERS = 1
+
+_log = get_logger("run")
+
+OpenDevice = Callable[[model.Service], Device]
+
+
+def run(config: model.Config, open_device: OpenDevice | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises GatewayError (see `errors`).
+
+    `open_device` replaces the TUN device; tests use it.
+    """
+    setup(config.log_level)
+    with ExitStack() as stack:
+        instance = Instance(config, open_device or DeviceOpener(), stack)
+        instance.loop.on_signal(signal.SIGTERM, instance.loop.stop)
+        instance.loop.on_signal(signal.SIGINT, instance.loop.stop)
+        instance.start()
+        instance.loop.run()
+    return 0
+
+
+class Instance:
+    """Everything that runs. What `stack` holds is taken back when the program ends."""
+
+    def __init__(self, config: model.Config, open_device: OpenDevice, stack: ExitStack) -> None:
+        self.loop = Loop()
+        self._config = config
+        self._stack = stack
+        stack.callback(self.loop.close)
+        owner = _owner(config.user)
+        cpus = process.usable_cpus()
+
+        path = Path(socket_path(run_directory(os.environ), config.instance))
+        control_socket = control.listen(path, owner)
+        stack.callback(path.unlink, missing_ok=True)
+        self._state = StateFile(state_directory(os.environ), config.instance, owner)
+        self.services = [
+            TunService(service, self._open(service, cpus, open_device), cpus, self._state.key)
+            for service in config.services
+        ]
+        self.user = process.leave_root(config.user)
+        process.name_process("gateway")
+        self._reporter = Reporter(config.instance, self.user)
+        self._control = control.Control(self.loop, control_socket, path, self.status)
+        stack.callback(self._control.close)
+        self.children = Children(self.loop, self._forget)
+        self._resolving = Resolving()
+        self._unsaved = False
+
+    def start(self) -> None:
+        """Restore the peers, fork the children."""
+        stack = self._stack
+        stack.callback(self._save)
+        ask = self._resolving.ask if self._needs_resolver() else None
+        for service in self.services:
+            service.start(self.loop, self.children, ask)
+            self._restore(service)
+        stack.callback(self._stop_children)
+        if ask is not None:
+            self._start_resolver()
+        for service in self.services:
+            service.fork()
+        self.loop.call_every(SAMPLE_INTERVAL, self._sample)
+        self.loop.call_every(WRITE_DELAY, self._save_if_changed)
+        self._announce()
+
+    def status(self) -> Status:
+        """The report, for the control socket."""
+        return self._reporter.status(
+            self.services, self._resolving.member, self.loop.now, self.loop.boot
+        )
+
+    def _open(
+        self, service: model.Service, cpus: tuple[int, ...], open_device: OpenDevice
+    ) -> Opened:
+        workers = CLIENT_WORKERS
+        if service.role is Role.SERVER:
+            workers = service.workers or len(cpus)
+        opened = open_service(service, workers, open_device)
+        self._stack.callback(opened.close)
+        return opened
+
+    def _needs_resolver(self) -> bool:
+        return any(needs_resolver(service.targets) for service in self._config.services)
+
+    def _start_resolver(self) -> None:
+        arena = Arena([Page.bytes_for(1)])
+        spec = Spec(
+            name="resolver",
+            kind="resolver",
+            cpus=process.usable_cpus(),
+            page=Page(arena.carve(Page.bytes_for(1)), 1),
+            arena=arena,
+            build=lambda place: Resolver(place, ()),
+            on_message=self._resolving.on_message,
+            snapshot=list,
+        )
+        self._resolving.member = self.children.start(spec)
+
+    def _restore(self, service: TunService) -> None:
+        saved = self._state.peers_of(service.config.name)
+        if service.hub is None or saved is None:
+            return
+        count = service.hub.restore(saved, self._state.down(), self.loop.boot)
+        event(_log, logging.INFO, "peers-restored", service=service.config.name, peers=count)
+
+    def _announce(self) -> None:
+        for service in self.services:
+            config = service.config
+            event(
+                _log, logging.INFO, "started", instance=self._config.instance,
+                service=config.name, role=config.role.name.lower(),
+                device=service.opened.device.name,
+                nets=",".join(str(net) for net in config.nets), user=self.user,
+            )  # fmt: skip
+            if service.hub is not None and not service.admission.auth:
+                event(
+                    _log, logging.WARNING, "no-auth", service=config.name,
+                    text="NO AUTHENTICATION: anyone who can reach the port can join the tunnel;"
+                    " set handler.auther or user:password@ in the URL",
+                )  # fmt: skip
+
+    def _sample(self) -> None:
+        self._reporter.sample(
+            [member.pid for member in self.children.members if member.pid], self.loop.now
+        )
+
+    def _save_if_changed(self) -> None:
+        if any(service.hub is not None and service.hub.changed for service in self.services):
+            self._save()
+
+    def _save(self) -> None:
+        states = {}
+        for service in self.services:
+            if service.hub is not None:
+                service.hub.changed = False
+                states[service.config.name] = service.hub.peers.export(self.loop.boot)
+        if states:
+            self._state.save(states)
+
+    def _stop_children(self) -> None:
+        """In the order packets flow: no new ones come in, then what is queued goes out."""
+        self.children.stop("tun-reader")
+        self.children.stop("udp-worker")
+        self.children.stop("resolver")
+        event(_log, logging.INFO, "stopped", instance=self._config.instance)
+
+    def _forget(self) -> None:
+        for service in self.services:
+            service.forget()
+
+
+def _owner(user: str | None) -> tuple[int, int] | None:
+    """Who the files must belong to after root is left."""
+    if os.geteuid() != 0:
+        return None
+    entry = process.find_user(user)
+    return entry.pw_uid, entry.pw_gid

@@ -1,0 +1,253 @@
+"""One TUN service at run time: what it opened, its tables, its children.
+
+Opening happens as root and before any fork: device, sockets, shared memory, doorbells.
+`start` forks; `close` takes everything back. A child that dies costs none of it.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.config import model
+from gateway.errors import GatewayError, HostError
+from gateway.fastpath.counters import Page
+from gateway.fastpath.ring import Ring
+from gateway.linux import offload, udp
+from gateway.linux.channel import doorbell
+from gateway.linux.offload import Probe
+from gateway.linux.shared import Arena
+from gateway.log import event, get_logger
+from gateway.protocol.forwarding import Role
+from gateway.protocol.messages import FromChild, Punts, Trouble
+from gateway.protocol.peers import CAPACITY
+from gateway.supervisor.acks import Acks
+from gateway.supervisor.admission import Admission
+from gateway.supervisor.children import Children, Kind, Member, Spec
+from gateway.supervisor.device import Device
+from gateway.supervisor.hub import Hub
+from gateway.supervisor.loop import Loop
+from gateway.supervisor.networks import Networks
+from gateway.supervisor.traffic import Traffic
+from gateway.supervisor.uplink import Ask, UplinkDriver
+from gateway.workers.base import Child, Place
+from gateway.workers.tun_reader import ReaderParts, TunReader
+from gateway.workers.udp_worker import UdpWorker, WorkerParts
+
+RING_BYTES = 4 << 20
+"""Some milliseconds of traffic at the speed of one worker."""
+TICK = 0.5
+RECREATIONS = 5
+RECREATION_PERIOD = 60.0
+
+_log = get_logger("service")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a service holds of the kernel. The first `workers` sockets are the workers'."""
+
+    device: Device
+    sockets: tuple[socket.socket, ...]
+    acks: socket.socket | None
+    probe: Probe
+    doorbells: tuple[int, ...]
+    arena: Arena
+    rings: tuple[memoryview, ...]
+    pages: tuple[Page, ...]
+
+    def close(self) -> None:
+        """Give everything back."""
+        for sock in (*self.sockets, *((self.acks,) if self.acks else ())):
+            sock.close()
+        for bell in self.doorbells:
+            os.close(bell)
+        self.device.close()
+
+
+def open_service(
+    service: model.Service, workers: int, open_device: Callable[[model.Service], Device]
+) -> Opened:
+    """Open the device, the sockets and the memory. Raises HostError, leaving nothing."""
+    probe = offload.OFF if service.offload == "off" else offload.probe()
+    if service.offload == "on" and not (probe.gso and probe.gro):
+        raise HostError(f"offload=on: {probe.note}; use offload=auto")
+    sockets, acks = _open_sockets(service, workers, probe)
+    try:
+        device = open_device(service)
+    except BaseException:
+        for sock in (*sockets, *((acks,) if acks else ())):
+            sock.close()
+        raise
+    peers = CAPACITY if service.role is Role.SERVER else 1
+    ring_size, page_size = Ring.bytes_for(RING_BYTES), Page.bytes_for(peers)
+    arena = Arena([ring_size] * workers + [page_size] * (workers + 1))
+    arena.populate()
+    rings = tuple(arena.carve(ring_size) for _ in range(workers))
+    for memory in rings:
+        Ring(memory, create=True)
+    pages = tuple(Page(arena.carve(page_size), peers) for _ in range(workers + 1))
+    bells = tuple(doorbell() for _ in range(workers))
+    return Opened(device, sockets, acks, probe, bells, arena, rings, pages)
+
+
+def _open_sockets(
+    service: model.Service, workers: int, probe: Probe
+) -> tuple[tuple[socket.socket, ...], socket.socket | None]:
+    if service.role is Role.CLIENT:
+        return (udp.open_client(gro=probe.gro),), None
+    group = udp.open_group(service.host, service.port, workers, gro=probe.gro)
+    return group.workers, group.acks
+
+
+class TunService:
+    """One `-L` that runs."""
+
+    def __init__(
+        self, config: model.Service, opened: Opened, cpus: Sequence[int], key: bytes
+    ) -> None:
+        self.config = config
+        self.opened = opened
+        self.networks = Networks(config.role, config.nets, config.routes)
+        self.traffic = Traffic(opened.pages)
+        self.rings = tuple(Ring(memory, create=False) for memory in opened.rings)
+        self.hub: Hub | None = None
+        self.uplink: UplinkDriver | None = None
+        self.admission = Admission(config.nets, config.credentials, key)
+        self.members: list[Member] = []
+        self.trouble = ""
+        self._cpus = tuple(cpus)
+        self._recreated: list[float] = []
+
+    def start(self, loop: Loop, children: Children, ask: Ask | None) -> None:
+        """Fork the children and begin."""
+        self._loop = loop
+        self._children = children
+        self.networks.publish()
+        if self.opened.acks is not None:
+            acks = Acks(self.opened.acks)
+            self.hub = Hub(
+                self.config.name, self.admission, self.networks, self.traffic, acks, self.publish
+            )
+        else:
+            sock = self.opened.sockets[0]
+            self.uplink = UplinkDriver(self.config, sock, loop, ask)
+            self.traffic.begin(0)
+        loop.call_every(TICK, self._tick)
+
+    def fork(self) -> None:
+        """Start the tun-reader and the udp-workers. The tables are ready by now."""
+        self._start("tun-reader", "tun-reader", self.opened.pages[0], 0, self._build_reader)
+        for index in range(len(self.opened.rings)):
+            self._start(
+                f"udp-worker {index}",
+                "udp-worker",
+                self.opened.pages[index + 1],
+                index + 1 if len(self._cpus) > len(self.opened.rings) else index,
+                lambda place, index=index: self._build_worker(place, index),  # type: ignore[misc]
+            )
+        if self.uplink is not None:
+            self.uplink.start()
+
+    def publish(self) -> None:
+        """Send what changed in the tables to every child, as one update (I7)."""
+        update = self.networks.publish()
+        if update is None:
+            return
+        for member in self.members:
+            if member.life is not None:
+                member.life.feed.put(update)
+        self._children.publish_done()
+
+    def forget(self) -> None:
+        """Wipe secrets; called in children."""
+        self.admission.forget()
+        if self.uplink is not None:
+            self.uplink.forget()
+
+    def close(self) -> None:
+        """Give everything back to the kernel. The children are gone by now."""
+        self.opened.close()
+
+    def _start(
+        self,
+        name: str,
+        kind: Kind,
+        page: Page,
+        place: int,
+        build: Callable[[Place], Child],
+    ) -> None:
+        spec = Spec(
+            name=f"{self.config.name} {name}",
+            kind=kind,
+            cpus=(self._cpus[place % len(self._cpus)],),
+            page=page,
+            arena=self.opened.arena,
+            build=build,
+            on_message=self._on_message,
+            snapshot=self.networks.snapshot,
+        )
+        self.members.append(self._children.start(spec))
+
+    def _build_reader(self, place: Place) -> Child:
+        opened = self.opened
+        return TunReader(place, ReaderParts(opened.device.fd, opened.rings, opened.doorbells))
+
+    def _build_worker(self, place: Place, index: int) -> Child:
+        opened, config = self.opened, self.config
+        sock = opened.sockets[index]
+        parts = WorkerParts(
+            udp=sock.fileno(),
+            tun=opened.device.fd,
+            ring=opened.rings[index],
+            doorbell=opened.doorbells[index],
+            role=int(config.role),
+            connected=config.role is Role.CLIENT,
+            family=int(sock.family),
+            source_check=config.source_check,
+            gso=opened.probe.gso,
+            merge_tcp="tso4" in opened.device.offloads,
+            merge_udp=False,
+        )
+        return UdpWorker(place, parts)
+
+    def _on_message(self, message: FromChild) -> None:
+        if isinstance(message, Punts):
+            if self.hub is not None:
+                self.hub.on_punts(message.datagrams, self._loop.boot)
+            elif self.uplink is not None:
+                self.uplink.on_punts(message.datagrams, self._loop.boot)
+        elif isinstance(message, Trouble):
+            if message.what == "device-gone":
+                self._recreate_device()
+            elif self.uplink is not None:
+                self.uplink.on_trouble(message)
+
+    def _recreate_device(self) -> None:
+        """Several children report one deletion: only the first report finds it gone."""
+        if self.opened.device.link() is not None:
+            return
+        now = self._loop.now
+        self._recreated = [at for at in self._recreated if now - at < RECREATION_PERIOD]
+        if len(self._recreated) >= RECREATIONS:
+            raise GatewayError(
+                f"service {self.config.name}: device {self.opened.device.name!r} was deleted "
+                f"{RECREATIONS + 1} times within {RECREATION_PERIOD:.0f} s; find out by whom"
+            )
+        self._recreated.append(now)
+        try:
+            self.opened.device.recreate()
+        except (HostError, OSError) as error:
+            raise GatewayError(
+                f"service {self.config.name}: device {self.opened.device.name!r} was deleted "
+                f"and cannot be made again: {error}"
+            ) from None
+        event(
+            _log, logging.WARNING, "device-recreated", service=self.config.name,
+            device=self.opened.device.name, text="somebody deleted it",
+        )  # fmt: skip
+
+    def _tick(self) -> None:
+        if self.hub is not None:
+            self.hub.tick(self._loop.boot)

@@ -1,0 +1,116 @@
+"""The peer table on disk, so that a restart loses no peer.
+
+One file per instance, mode 0600, JSON with a version. Written to a temporary name,
+synced and renamed, so that a reader finds the old one or the new one. In it are ages
+and remainders, the wall-clock time of writing (I11: the wall clock is used on disk
+only), and the key of the passphrase digests, never a passphrase.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from gateway.log import event, get_logger
+from gateway.protocol.instances import quote
+from gateway.protocol.peer import PeerState
+from gateway.supervisor.admission import KEY_BYTES, new_key
+
+FILE_VERSION = 1
+DEFAULT_DIRECTORY = "/var/lib/gateway"
+WRITE_DELAY = 2.0
+"""Seconds between a change and the write that includes it and all others until then."""
+LONGEST_DOWN = 24 * 3600.0
+
+_log = get_logger("state")
+
+
+class SavedState(msgspec.Struct, frozen=True):
+    """The file. `written` is wall-clock seconds; `services` by name."""
+
+    key: bytes
+    written: float
+    services: dict[str, PeerState]
+    version: int = FILE_VERSION
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """GATEWAY_STATE_DIR, else what systemd gave us, else /var/lib/gateway."""
+    named = environ.get("GATEWAY_STATE_DIR") or environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(named or DEFAULT_DIRECTORY)
+
+
+class StateFile:
+    """The file of one instance. A directory that cannot be used means no state: it is said."""
+
+    def __init__(self, directory: Path, instance: str, owner: tuple[int, int] | None) -> None:
+        """`owner`: who will write it, if that is not who opens it (a user and group id)."""
+        self._path = directory / f"{quote(instance)}.json"
+        self._usable = self._prepare(directory, owner)
+        self.saved = self._load()
+        self.key = self.saved.key if self.saved is not None else new_key()
+
+    def down(self) -> float:
+        """Seconds since the file was written, by the wall clock; 0 if that went backwards."""
+        if self.saved is None:
+            return 0.0
+        return min(LONGEST_DOWN, max(0.0, time.time() - self.saved.written))
+
+    def peers_of(self, service: str) -> PeerState | None:
+        """What a former run knew."""
+        return self.saved.services.get(service) if self.saved is not None else None
+
+    def save(self, services: dict[str, PeerState]) -> None:
+        """Write. A failure is logged once and costs only the next restart its peers."""
+        if not self._usable:
+            return
+        data = msgspec.json.encode(SavedState(bytes(self.key), time.time(), services))
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fdatasync(file.fileno())
+            temporary.replace(self._path)
+        except OSError as error:
+            self._unusable(error)
+
+    def _prepare(self, directory: Path, owner: tuple[int, int] | None) -> bool:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if owner is not None:
+                os.chown(directory, *owner)
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(self._path, *owner)
+        except OSError as error:
+            return self._unusable(error)
+        return True
+
+    def _load(self) -> SavedState | None:
+        try:
+            saved = msgspec.json.decode(self._path.read_bytes(), type=SavedState)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._unusable(error)
+            return None
+        except msgspec.DecodeError as error:
+            event(_log, logging.WARNING, "state-damaged", file=self._path, error=error)
+            return None
+        if saved.version != FILE_VERSION or len(saved.key) != KEY_BYTES:
+            event(_log, logging.WARNING, "state-unknown", file=self._path, version=saved.version)
+            return None
+        return saved
+
+    def _unusable(self, error: OSError) -> bool:
+        self._usable = False
+        event(
+            _log, logging.WARNING, "no-state", file=self._path, error=error.strerror,
+            text="peers will not survive a restart; set GATEWAY_STATE_DIR",
+        )  # fmt: skip
+        return False

@@ -1,0 +1,201 @@
+"""The client's side of a service: does what `protocol.uplink` decides.
+
+The socket is shared with the worker, which receives on it: connecting it anew moves
+both. Heartbeats are sent from here; acks come back as the worker's punts.
+"""
+
+import errno
+import logging
+import random
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Address, ip_address
+
+from gateway.config.model import Service, Target
+from gateway.linux import udp
+from gateway.linux.process import wipe
+from gateway.log import RateLimiter, event, get_logger
+from gateway.protocol import uplink as machine
+from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
+from gateway.protocol.packet import Endpoint, pack_address, unpack_address
+from gateway.protocol.uplink import State
+from gateway.protocol.wire import Ack, Heartbeat, WireError
+from gateway.supervisor.loop import Loop, Timer
+
+SOURCE_GONE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENODEV})
+LOG_INTERVAL = 30.0
+
+_log = get_logger("uplink")
+
+Ask = Callable[[str, int, Callable[[Resolved], None]], None]
+"""Ask the resolver for a host and port; the answer comes in a later turn."""
+
+
+class UplinkDriver:
+    """One client's uplink. `ask` is None where every target is an address."""
+
+    def __init__(self, service: Service, sock: socket.socket, loop: Loop, ask: Ask | None) -> None:
+        self.machine = machine.Uplink(
+            service.targets, service.ttl, service.keepalive, random.random
+        )
+        self.bad_acks = 0
+        self._name = service.name
+        self._sock = sock
+        self._loop = loop
+        self._ask = ask
+        self._passphrase = service.passphrase
+        self._heartbeat = Heartbeat(
+            service.passphrase, tuple(pack_address(net.ip) for net in service.nets)
+        ).build()
+        self._timer: Timer | None = None
+        self._told: State | None = None
+        self._limiter = RateLimiter(LOG_INTERVAL, burst=2)
+
+    def start(self) -> None:
+        """Begin to look for the server."""
+        self.machine.start(self._loop.boot)
+        self._act()
+
+    def on_punts(self, datagrams: Iterable[PuntedDatagram], now: float) -> None:
+        """What the server answered."""
+        for punted in datagrams:
+            try:
+                ack = Ack.parse(punted.datagram)
+            except WireError:
+                self.bad_acks += 1
+                continue
+            self.machine.ack(now, ack.observed)
+        self._act()
+
+    def on_trouble(self, trouble: Trouble) -> None:
+        """What the worker's kernel said about the server."""
+        if trouble.what == "refused":
+            self.machine.refused(self._loop.boot)
+        elif trouble.what == "source-gone":
+            self.machine.source_gone(self._loop.boot)
+        self._act()
+
+    def forget(self) -> None:
+        """Wipe the passphrase; called in children."""
+        wipe(self._passphrase)
+        wipe(self._heartbeat)
+
+    def _act(self) -> None:
+        while actions := self.machine.actions():
+            for action in actions:
+                self._do(action)
+        if self.machine.state is not self._told:
+            self._told = self.machine.state
+            self._tell()
+        self._arm()
+
+    def _do(self, action: machine.Action) -> None:
+        if isinstance(action, machine.Connect):
+            self._connect(action.endpoint)
+        elif isinstance(action, machine.SendHeartbeat):
+            self._send()
+        else:
+            self._resolve(action)
+
+    def _connect(self, endpoint: Endpoint) -> None:
+        host = str(unpack_address(endpoint.address))
+        try:
+            udp.connect(self._sock, host, endpoint.port, endpoint.scope)
+        except OSError as error:
+            self._failed(error)
+
+    def _send(self) -> None:
+        udp.pending_error(self._sock)  # what ICMP left there concerns an earlier datagram
+        try:
+            self._sock.send(self._heartbeat, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # it is lost like any datagram may be
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        now = self._loop.boot
+        if error.errno == errno.ECONNREFUSED:
+            self.machine.refused(now)
+        elif error.errno in SOURCE_GONE:
+            self.machine.source_gone(now)
+        if self._limiter.allow(error.errno, now) is not None:
+            event(
+                _log, logging.WARNING, "uplink-error", service=self._name,
+                endpoint=self.machine.endpoint, error=error.strerror,
+            )  # fmt: skip
+
+    def _resolve(self, action: machine.Resolve) -> None:
+        target = action.target
+        literal = _literal(target.host)
+        if literal is not None:
+            address, scope = literal
+            endpoint = Endpoint(address, target.port, scope)
+            self.machine.resolved(self._loop.boot, target, [endpoint])
+            return
+        if self._ask is None:
+            self.machine.resolve_failed(self._loop.boot, target)
+            return
+        self._ask(target.host, target.port, lambda answer: self._on_resolved(target, answer))
+
+    def _on_resolved(self, target: machine.Target, answer: Resolved) -> None:
+        now = self._loop.boot
+        family = self._sock.family
+        endpoints = [
+            Endpoint(address, target.port, scope)
+            for address, scope in answer.addresses
+            if family == socket.AF_INET6 or unpack_address(address).version == 4
+        ]
+        if endpoints:
+            self.machine.resolved(now, target, endpoints)
+        else:
+            self.machine.resolve_failed(now, target)
+            if self._limiter.allow(target.host, now) is not None:
+                event(
+                    _log, logging.WARNING, "name-unresolved", service=self._name,
+                    host=target.host, error=answer.error or "no usable address",
+                )  # fmt: skip
+        self._act()
+
+    def _tell(self) -> None:
+        level = logging.WARNING if self.machine.state is State.LOST else logging.INFO
+        event(
+            _log, level, f"uplink-{self.machine.state.value}", service=self._name,
+            endpoint=self.machine.endpoint,
+        )  # fmt: skip
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.machine.due()
+        if due is not None:
+            # The machine's clock goes on in a suspended host, the loop's does not.
+            wait = min(1.0, max(0.0, due - self._loop.boot))
+            self._timer = self._loop.call_in(wait, self._advance)
+
+    def _advance(self) -> None:
+        self._timer = None
+        self.machine.advance(self._loop.boot)
+        self._act()
+
+
+def needs_resolver(targets: Iterable[Target]) -> bool:
+    """Whether any target is a name."""
+    return any(_literal(target.host) is None for target in targets)
+
+
+def _literal(host: str) -> tuple[bytes, int] | None:
+    """(a16, scope) of an address as text, None for a name."""
+    text, _, zone = (host or "127.0.0.1").partition("%")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    scope = 0
+    if zone and isinstance(address, IPv6Address):
+        try:
+            scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+        except OSError:
+            scope = 0
+    return pack_address(address), scope

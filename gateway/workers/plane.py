@@ -1,0 +1,77 @@
+"""The half that tun-reader and udp-worker share: a replica, a device, one loop.
+
+The compiled loop comes back when something needs the interpreter. A device that was
+deleted is reported once; until the supervisor has attached a new one to the same
+descriptor the child waits on its channel and tries four times a second (no spinning).
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from gateway.fastpath import pump
+from gateway.fastpath.fib import Fib
+from gateway.protocol.messages import Snapshot, Stop, Trouble, Update
+from gateway.workers.base import TURN_SECONDS, Child, Place
+from gateway.workers.replica import Replica
+
+
+class DataChild(Child):
+    """A child on the data path."""
+
+    def __init__(self, place: Place, descriptors: Iterable[int]) -> None:
+        super().__init__(place, descriptors)
+        self._device_gone = False
+
+    def work(self) -> None:
+        """Wait for the first snapshot, then run bursts."""
+        fib = Fib(self.page.peers)
+        self.replica = Replica(fib)
+        while not (self.stopping or self.replica.complete):
+            self._wait()
+        self.attach(fib)
+        while not self.stopping:
+            self._turn()
+        self.finish()
+
+    @abstractmethod
+    def attach(self, fib: Fib) -> None:
+        """Take over the rings and build the compiled loop (I1: the former owner is reaped)."""
+
+    @abstractmethod
+    def turns(self, timeout: float) -> int:
+        """Run the compiled loop for at most `timeout` seconds; its bits."""
+
+    def on_bits(self, bits: int) -> None:
+        """What only this kind of child handles."""
+
+    def finish(self) -> None:
+        """A last turn before the end: what is already here is not thrown away."""
+        self.turns(0.0)
+
+    def _turn(self) -> None:
+        bits = self.turns(TURN_SECONDS)
+        if bits & pump.CHANNEL:
+            self._drain_channel()
+        self.on_bits(bits)
+        if bits & pump.DEVICE_GONE:
+            if not self._device_gone:
+                self._device_gone = True
+                self.send(Trouble("device-gone"))
+            self._wait()
+        else:
+            self._device_gone = False
+
+    def _wait(self) -> None:
+        self.page.beat()
+        if self.channel.wait(TURN_SECONDS):
+            self._drain_channel()
+
+    def _drain_channel(self) -> None:
+        while (message := self.receive()) is not None:
+            if isinstance(message, Stop):
+                self.stopping = True
+                return
+            if isinstance(message, Update | Snapshot):
+                request = self.replica.apply(message)
+                if request is not None:
+                    self.send(request)

@@ -1,0 +1,48 @@
+"""Inside to outside: the TUN's packets go into the ring of the worker that has the peer.
+
+Reads super-packets straight into ring memory, looks the destination up, publishes once
+per burst and rings the doorbell. All of it is compiled (`fastpath.pump.Reader`).
+"""
+
+from dataclasses import dataclass
+
+from gateway.fastpath.fib import Fib
+from gateway.fastpath.pump import Reader
+from gateway.fastpath.ring import Ring
+from gateway.workers.base import Place
+from gateway.workers.plane import DataChild
+
+
+@dataclass(frozen=True)
+class ReaderParts:
+    """What it works on. `rings` are borrowed shared memory, one for each worker."""
+
+    tun: int
+    rings: tuple[memoryview, ...]
+    doorbells: tuple[int, ...]
+
+
+class TunReader(DataChild):
+    """The producer of every ring (I1)."""
+
+    def __init__(self, place: Place, parts: ReaderParts) -> None:
+        super().__init__(place, (parts.tun, *parts.doorbells))
+        self._parts = parts
+
+    def attach(self, fib: Fib) -> None:
+        """Go on at the published tails: a predecessor left no half record (I3)."""
+        self._reader = Reader(
+            tun=self._parts.tun,
+            channel=self.channel.fileno(),
+            rings=[Ring(memory, create=False) for memory in self._parts.rings],
+            doorbells=list(self._parts.doorbells),
+            fib=fib,
+            page=self.page,
+        )
+
+    def turns(self, timeout: float) -> int:
+        """Bursts from the TUN to the rings."""
+        return self._reader.run(timeout)
+
+    def finish(self) -> None:
+        """Nothing: the device is about to go."""
