@@ -183,9 +183,9 @@ def test_nothing_said_with_a_file_in_a_usual_place(ran, tmp_path):
             ],
             [
                 (
-                    '-F #1: "relay+wss://1.2.3.4:443": carriers and chains are not supported by this '
-                    "version: leave -F out, and give the server's UDP port as the target, as in -L "
-                    "tun://:0/HOST:PORT?net=..."
+                    '-F #1: "relay+wss://1.2.3.4:443": carriers and chains are not supported by '
+                    "this version: leave -F out, and give the server's UDP port as the target, as in "
+                    "-L tun://:0/HOST:PORT?net=..."
                 )
             ],
         ),
@@ -198,8 +198,8 @@ def test_nothing_said_with_a_file_in_a_usual_place(ran, tmp_path):
                     "net=192.168.123.1/24"
                 ),
                 (
-                    "--instance: \"a/b\" is no name: write up to 64 letters, digits, '.', '_', ':', "
-                    "'@' or '-'"
+                    "--instance: \"a/b\" is no name: write up to 64 letters, digits, '.', '_', "
+                    "':', '@' or '-'"
                 ),
             ],
         ),
