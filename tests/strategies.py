@@ -5,6 +5,7 @@ hit each other often, or a property holds for want of cases.
 """
 
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 
@@ -152,12 +153,16 @@ endpoint_tables = st.dictionaries(endpoints, slots, max_size=6)
 
 
 @st.composite
-def honest_packets(draw: st.DrawFn) -> bytes:
-    """IPv4 or IPv6 whose lengths are right, between any addresses.
+def honest_packets(
+    draw: st.DrawFn,
+    sources: st.SearchStrategy[bytes] = addresses,
+    destinations: st.SearchStrategy[bytes] = addresses,
+) -> bytes:
+    """IPv4 or IPv6 whose lengths are right.
 
     An IPv6 packet may have v4-mapped addresses. IPv4 may have options.
     """
-    source, destination = draw(addresses), draw(addresses)
+    source, destination = draw(sources), draw(destinations)
     payload = draw(st.binary(max_size=40))
     if draw(st.booleans()) and is_v4(source) and is_v4(destination):
         packet = bytearray(ipv4_packet(source, destination, payload))
@@ -189,6 +194,51 @@ datagrams = st.one_of(
     honest_packets(), damaged_packets(), control_datagrams, st.binary(max_size=64), st.just(b"")
 )
 """Whatever may come in over UDP."""
+
+Rows = list[tuple[tuple[bytes, int], int]]
+"""Routes as drawn: ((prefix, length), target)."""
+
+
+class Scene(NamedTuple):
+    """A segment, where it came from, and the tables it meets."""
+
+    segment: bytes
+    source: Endpoint
+    peers: dict[Endpoint, int]
+    rows: Rows
+
+
+HOMES = [a16(f"192.168.123.{2 + slot}") for slot in range(6)]
+HOMES_V6 = [a16(f"fd00::{2 + slot}") for slot in range(6)]
+NET = prefix_of(a16("192.168.123.0"), 120), 120
+NET_V6 = prefix_of(a16("fd00::"), 64), 64
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Scene:
+    """A tunnel net with a home address of each family per slot, and random routes besides.
+
+    The segment mostly comes from a known endpoint and goes from a home to a home or a
+    route, so that every decision occurs.
+    """
+    peers = draw(endpoint_tables)
+    homes = [((home, 128), slot) for row in (HOMES, HOMES_V6) for slot, home in enumerate(row)]
+    rows = [(NET, VOID), (NET_V6, VOID), *homes, *draw(routes)]
+    known = [st.sampled_from(list(peers))] if peers else []
+    source = draw(st.one_of(*known * 4, endpoints))
+    slot = peers.get(source, 0)
+    own = st.sampled_from((HOMES[slot], HOMES_V6[slot]))
+    near = st.sampled_from([prefix for (prefix, _), _ in rows])
+    segment = draw(
+        st.one_of(
+            honest_packets(own, near),
+            honest_packets(own, addresses),
+            honest_packets(near, near),
+            datagrams,
+        )
+    )
+    return Scene(segment, source, peers, rows)
+
 
 passphrases = st.binary(max_size=16).map(lambda raw: raw.rstrip(b"\0"))
 heartbeat_addresses = st.lists(addresses, min_size=1, max_size=16).map(tuple)
