@@ -104,8 +104,14 @@ def _check_services(services: Sequence[Service], report: Report) -> None:
 def _same_port(first: Service, second: Service) -> bool:
     if first.role is not Role.SERVER or second.role is not Role.SERVER or not first.port:
         return False
-    same_host = first.host == second.host or "" in (first.host, second.host)
-    return first.port == second.port and same_host
+    return first.port == second.port and (
+        _covers(first.host, second.host) or _covers(second.host, first.host)
+    )
+
+
+def _covers(host: str, other: str) -> bool:
+    """Whether listening on `host` takes what arrives for `other` too."""
+    return host in ("", "::", other) or (host == "0.0.0.0" and ":" not in other)  # noqa: S104
 
 
 def _user(built: Sequence[Built], report: Report) -> str | None:

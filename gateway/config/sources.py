@@ -18,10 +18,13 @@ from gateway.errors import ConfigError
 _SUFFIXES = ("yaml", "yml", "json")
 
 
-def default_file(environment: Mapping[str, str] = os.environ) -> Path | None:
+_ETC = Path("/etc")
+
+
+def default_file(environment: Mapping[str, str] = os.environ, etc: Path = _ETC) -> Path | None:
     """The first configuration file that exists in the usual places."""
     home = environment.get("HOME")
-    folders = [Path("/etc/gateway"), Path("/etc/gost"), Path()]
+    folders = [etc / "gateway", etc / "gost", Path()]
     if home:
         folders.insert(2, Path(home, ".gost"))
     for folder in folders:

@@ -284,6 +284,28 @@ def test_two_services_that_cannot_be(problems, second, line):
     assert problems(A + "&user=gateway", second) == [f"-L #2: {line}"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ("", "", True),
+        ("", "10.9.9.9", True),
+        ("[::]", "10.9.9.9", True),
+        ("0.0.0.0", "10.9.9.9", True),
+        ("0.0.0.0", "[fd09::9]", False),
+        ("10.9.9.9", "10.9.9.9", True),
+        ("10.9.9.9", "10.9.9.8", False),
+    ],
+)
+def test_one_port_twice(load, problems, first, second, clash):
+    hubs = [f"tun://{first}:8421?net=10.0.0.1/24", f"tun://{second}:8421?net=10.1.0.1/24"]
+    for listens in (hubs, hubs[::-1]):
+        if clash:
+            line = "-L #2: addr: the service at -L #1 has the UDP port 8421 too"
+            assert problems(*listens) == [line]
+        else:
+            assert len(load(*listens).services) == 2
+
+
 def test_several_services(load):
     config = load(
         A,
