@@ -86,10 +86,13 @@ def close_all_except(keep: Iterable[int]) -> None:
     os.closerange(start, _DESCRIPTOR_END)
 
 
-def name_process(name: str) -> None:
-    """Show `name` in ps and top. The command line, which may hold a passphrase, goes too."""
+def name_process(name: str, title: str) -> None:
+    """Show `name` in top and `title` in ps.
+
+    The title overwrites the command line, which may hold a passphrase.
+    """
     prctl.set_name(name[:15])
-    prctl.set_proctitle(name)
+    prctl.set_proctitle(title)
 
 
 def usable_cpus() -> tuple[int, ...]:

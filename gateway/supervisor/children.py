@@ -57,6 +57,7 @@ class Spec:
     """What a child is, and how to build it again."""
 
     name: str
+    service: str
     kind: Kind
     cpus: tuple[int, ...]
     page: Page
@@ -149,7 +150,8 @@ class Children:
         ours, theirs = channel_pair()
         child = spec.build(
             Place(
-                name=f"gateway {spec.name}",
+                name=spec.name,
+                title=f"gateway: {spec.service} {spec.name}".replace(":  ", ": "),
                 channel=theirs,
                 page=spec.page,
                 arena=spec.arena,
@@ -216,7 +218,14 @@ class Children:
     def _on_message(self, member: Member, life: Running, message: FromChild) -> None:
         if isinstance(message, Ready):
             life.ready = True
-            event(_log, logging.DEBUG, "child-ready", child=member.spec.name, pid=message.pid)
+            event(
+                _log,
+                logging.DEBUG,
+                "child-ready",
+                child=member.spec.name,
+                service=member.spec.service or None,
+                pid=message.pid,
+            )
             return
         if isinstance(message, SnapshotPlease):
             life.feed.refresh()
@@ -246,10 +255,17 @@ class Children:
         member.deaths.append(now)
         while member.deaths and now - member.deaths[0] > RESTART_PERIOD:
             member.deaths.popleft()
-        event(_log, logging.ERROR, "child-died", child=member.spec.name, reason=reason)
+        event(
+            _log,
+            logging.ERROR,
+            "child-died",
+            child=member.spec.name,
+            service=member.spec.service or None,
+            reason=reason,
+        )
         if len(member.deaths) > RESTARTS:
             raise CrashLoop(
-                f"{member.spec.name} died {len(member.deaths)} times within "
+                f"{member.spec.service} {member.spec.name} died {len(member.deaths)} times within "
                 f"{RESTART_PERIOD:.0f} s, the last time: {reason}"
             )
         self._loop.call_in(0.0, lambda: self._replace(member))
@@ -265,7 +281,14 @@ class Children:
                 continue
             if member.life.abort_at is None:
                 member.life.abort_at = self._loop.now
-                event(_log, logging.ERROR, "child-stuck", child=member.spec.name, seconds=age)
+                event(
+                    _log,
+                    logging.ERROR,
+                    "child-stuck",
+                    child=member.spec.name,
+                    service=member.spec.service or None,
+                    seconds=age,
+                )
                 self._kill(member, signal.SIGABRT)
             elif self._loop.now - member.life.abort_at >= ABORT_PATIENCE:
                 self._kill(member, signal.SIGKILL)

@@ -74,7 +74,7 @@ class Instance:
             for service in config.services
         ]
         self.user = process.leave_root(config.user)
-        process.name_process("gateway")
+        process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
         self._control = control.Control(self.loop, control_socket, path, self.status)
         stack.callback(self._control.close)
@@ -122,6 +122,7 @@ class Instance:
         arena = Arena([Page.bytes_for(1)])
         spec = Spec(
             name="resolver",
+            service="",
             kind="resolver",
             cpus=process.usable_cpus(),
             page=Page(arena.carve(Page.bytes_for(1)), 1),

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.config import model
 from gateway.errors import GatewayError, HostError
@@ -137,15 +138,23 @@ class TunService:
         loop.call_every(TICK, self._tick)
 
     def fork(self) -> None:
-        """Start the tun-reader and the udp-workers. The tables are ready by now."""
-        self._start("tun-reader", "tun-reader", self.opened.pages[0], 0, self._build_reader)
-        for index in range(len(self.opened.rings)):
+        """Start the tun-reader and the udp-workers. The tables are ready by now.
+
+        Workers have a CPU each. The tun-reader and a worker that is alone have none:
+        the scheduler knows better which one is idle.
+        """
+        self._start(
+            "tun-reader", "tun-reader", self.opened.pages[0], self._cpus, self._build_reader
+        )
+        workers = len(self.opened.rings)
+        for index in range(workers):
+            cpu = self._cpus[index % len(self._cpus)]
             self._start(
                 f"udp-worker {index}",
                 "udp-worker",
                 self.opened.pages[index + 1],
-                index + 1 if len(self._cpus) > len(self.opened.rings) else index,
-                lambda place, index=index: self._build_worker(place, index),  # type: ignore[misc]
+                (cpu,) if workers > 1 else self._cpus,
+                partial(self._build_worker, index),
             )
         if self.uplink is not None:
             self.uplink.start()
@@ -175,13 +184,14 @@ class TunService:
         name: str,
         kind: Kind,
         page: Page,
-        place: int,
+        cpus: tuple[int, ...],
         build: Callable[[Place], Child],
     ) -> None:
         spec = Spec(
-            name=f"{self.config.name} {name}",
+            name=name,
+            service=self.config.name,
             kind=kind,
-            cpus=(self._cpus[place % len(self._cpus)],),
+            cpus=cpus,
             page=page,
             arena=self.opened.arena,
             build=build,
@@ -194,7 +204,7 @@ class TunService:
         opened = self.opened
         return TunReader(place, ReaderParts(opened.device.fd, opened.rings, opened.doorbells))
 
-    def _build_worker(self, place: Place, index: int) -> Child:
+    def _build_worker(self, index: int, place: Place) -> Child:
         opened, config = self.opened, self.config
         sock = opened.sockets[index]
         parts = WorkerParts(

@@ -35,6 +35,7 @@ class Place:
     """Where a child lives. `forget` wipes what it must not know; `supervisor` is a pid."""
 
     name: str
+    title: str
     channel: ChildEnd
     page: Page
     arena: Arena
@@ -91,7 +92,7 @@ class Child(ABC):
         self.place.forget()
         process.drop_everything()
         process.die_with(self.place.supervisor)
-        process.name_process(self.place.name)
+        process.name_process(self.place.name, self.place.title)
         process.pin(self.place.cpus)
         self.place.arena.populate()
         self.page.beat()
