@@ -48,9 +48,10 @@ READER = ProcessStatus(
     cpu_seconds=912.4,
     cpu_percent=41.7,
     memory_bytes=21_733_376,
+    counters={"tun_read_packets": 8_123_868, "queued_packets": 8_123_868},
 )
 WORKER_0 = ProcessStatus(
-    name="udp-worker-0",
+    name="udp-worker 0",
     kind="udp-worker",
     pid=4023,
     state="running",
@@ -59,9 +60,15 @@ WORKER_0 = ProcessStatus(
     cpu_seconds=1804.2,
     cpu_percent=88.1,
     memory_bytes=22_511_616,
+    counters={
+        "udp_received_packets": 12_000_000,
+        "delivered_packets": 11_700_000,
+        "forwarded_packets": 290_000,
+        "sent_packets": 9_600_000,
+    },
 )
 WORKER_1 = ProcessStatus(
-    name="udp-worker-1",
+    name="udp-worker 1",
     kind="udp-worker",
     pid=4024,
     state="running",
@@ -70,6 +77,12 @@ WORKER_1 = ProcessStatus(
     cpu_seconds=77.0,
     cpu_percent=0.0,
     memory_bytes=22_511_616,
+    counters={
+        "udp_received_packets": 347_925,
+        "delivered_packets": 300_000,
+        "forwarded_packets": 47_000,
+        "sent_packets": 375_308,
+    },
 )
 
 PEER_SITE = PeerStatus(
@@ -129,6 +142,10 @@ PEER_CONTESTED = PeerStatus(
     conflict=True,
 )
 
+PEER_ROAMING = msgspec.structs.replace(
+    PEER_CONTESTED, addresses=("192.168.123.4",), endpoint="198.51.100.77:40404", conflict=False
+)
+
 OFFLOAD = OffloadStatus(
     mode="auto", tun=("csum", "tso4", "tso6"), udp=("gso", "gro"), fallbacks=0, note=""
 )
@@ -149,14 +166,14 @@ SERVER_SERVICE = ServiceStatus(
     offload=OFFLOAD,
     processes=(READER, WORKER_0, WORKER_1),
     rings=(
-        RingStatus("tun-reader->udp-worker-0", 4_194_304, 1_310_720, 8_123_456, 0),
-        RingStatus("tun-reader->udp-worker-1", 4_194_304, 128, 412, 0),
+        RingStatus("tun-reader->udp-worker 0", 4_194_304, 1_310_720, 8_123_456, 0),
+        RingStatus("tun-reader->udp-worker 1", 4_194_304, 128, 412, 0),
     ),
     sockets=(
-        SocketStatus("udp-worker-0", "[::]:8421", 2304, 0, 8_388_608, 1_048_576),
-        SocketStatus("udp-worker-1", "[::]:8421", 0, 3, 8_388_608, 1_048_576),
+        SocketStatus("udp-worker 0", "[::]:8421", 2304, 0, 8_388_608, 1_048_576),
+        SocketStatus("udp-worker 1", "[::]:8421", 0, 3, 8_388_608, 1_048_576),
     ),
-    peers=(PEER_CONTESTED, PEER_SITE, PEER_IPV6),
+    peers=(PEER_ROAMING, PEER_SITE, PEER_IPV6),
     uplink=None,
     counters={
         "udp_received_packets": 12_347_925,
@@ -247,8 +264,9 @@ DEGRADED = msgspec.structs.replace(
     instance="fd12:3456:789a:1::1",
     health="degraded",
     problems=(
-        "udp-worker-1 does not answer: its last pulse was 4.2 s ago",
+        "udp-worker 1 does not answer: its last pulse was 4.2 s ago",
         "the device tun0 is down: bring it up with 'ip link set tun0 up'",
+        "two hosts claim 192.168.123.14; 192.0.2.200:8421 has it",
     ),
     services=(
         msgspec.structs.replace(
@@ -271,14 +289,14 @@ DEGRADED = msgspec.structs.replace(
                 msgspec.structs.replace(WORKER_1, state="late", pulse_age_seconds=4.2),
             ),
             rings=(
-                RingStatus("tun-reader->udp-worker-0", 4_194_304, 0, 8_123_456, 0),
-                RingStatus("tun-reader->udp-worker-1", 4_194_304, 4_190_000, 112_412, 98_304),
+                RingStatus("tun-reader->udp-worker 0", 4_194_304, 0, 8_123_456, 0),
+                RingStatus("tun-reader->udp-worker 1", 4_194_304, 4_190_000, 112_412, 98_304),
             ),
-            peers=(),
+            peers=(PEER_CONTESTED, PEER_SITE),
             drops=by_reason(DropReason, ring_full=98_304, tun_down=77, unknown_endpoint=9_001),
             refusals=by_reason(Refusal, conflict=12, outside_net=1),
         ),
         msgspec.structs.replace(CLIENT.services[0], name="tun1"),
     ),
 )
-"""A worker stopped, the device down, no auth, and a client service beside the server."""
+"""A worker stopped, the device down, no auth, a conflict, a client beside the server."""

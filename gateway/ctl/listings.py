@@ -27,6 +27,9 @@ _TRAFFIC = {
     "sent": "sent to UDP",
 }
 
+_IN = ("udp_received_packets", "tun_read_packets")
+_OUT = ("forwarded_packets", "sent_packets", "delivered_packets", "queued_packets")
+
 
 def instances(
     statuses: Iterable[Status], failures: Iterable[tuple[str, str]], words: Words
@@ -50,7 +53,7 @@ def instances(
 
 
 def processes(found: Iterable[ProcessStatus], words: Words) -> Listing:
-    """Signs of life and what each costs; `last_exits` has the rest."""
+    """Signs of life and what each costs; `restarts` has the rest."""
     columns = (
         Column("name"),
         Column("pid", right=True),
@@ -58,20 +61,25 @@ def processes(found: Iterable[ProcessStatus], words: Words) -> Listing:
         Column("CPUs", right=True),
         Column("pulse", right=True),
         Column("CPU", right=True),
-        Column("CPU time", right=True),
         Column("memory", right=True),
-        Column("restarts", right=True),
+        Column("pkts in", right=True),
+        Column("out", right=True),
     )
     return Listing(columns, [_process(process, words) for process in found])
 
 
-def last_exits(found: Iterable[ProcessStatus], words: Words) -> Sequence[tuple[str, Cell]]:
-    """Name and reason of those that ended and were replaced."""
+def restarts(found: Iterable[ProcessStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+    """How often, and what the last one ended of."""
     return [
-        (words.text(process.name), Text(words.text(f"ended before: {process.last_exit}"), ODD))
+        (words.text(process.name), Text(words.text(_restarts(process)), ODD))
         for process in found
-        if process.last_exit
+        if process.restarts or process.last_exit
     ]
+
+
+def _restarts(process: ProcessStatus) -> str:
+    ended = f", ended before: {process.last_exit}" if process.last_exit else ""
+    return f"restarts: {count(process.restarts)}{ended}"
 
 
 def _process(process: ProcessStatus, words: Words) -> Sequence[Cell]:
@@ -83,10 +91,15 @@ def _process(process: ProcessStatus, words: Words) -> Sequence[Cell]:
         cpus(process.cpus),
         words.known(process.pulse_age_seconds, duration),
         percent(process.cpu_percent),
-        duration(process.cpu_seconds),
         octets(process.memory_bytes),
-        odd(process.restarts),
+        _sum(process.counters, _IN),
+        _sum(process.counters, _OUT),
     )
+
+
+def _sum(counters: Mapping[str, int], names: Sequence[str]) -> str:
+    present = [counters[name] for name in names if name in counters]
+    return count(sum(present)) if present else ""
 
 
 def peers(found: Sequence[PeerStatus], words: Words) -> Listing:

@@ -93,8 +93,8 @@ class _Page:
 
     def _processes(self, found: Sequence[ProcessStatus]) -> Iterator[RenderableType]:
         yield from self._listing("processes", listings.processes(found, self.words))
-        if exits := listings.last_exits(found, self.words):
-            yield facts(exits)
+        if restarted := listings.restarts(found, self.words):
+            yield facts(restarted)
 
     def _listing(self, title: str, listing: Listing) -> Iterator[RenderableType]:
         yield _title(title)

@@ -18,6 +18,7 @@ from rich.text import Text
 from gateway.ctl.styles import ODD
 
 INDENT = 2
+GAP = 2
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,26 @@ def fitted(listing: Listing, console: Console, indent: int = INDENT) -> Renderab
         for index, column in enumerate(columns)
         if any(row[index].plain not in column.hide for row in cells)
     ]
-    table = _table([columns[index] for index in shown], [[row[i] for i in shown] for row in cells])
-    if console.measure(table).maximum + indent <= console.width:
-        return Padding(table, (0, 0, 0, indent), expand=False)
-    return Group(*(_card(columns, row, console.width) for row in cells))
+    widths = [_width(column, (row[index] for row in cells)) for index, column in enumerate(columns)]
+    if indent + sum(widths[index] + GAP for index in shown) - GAP > console.width:
+        return Group(*(_card(columns, row, console.width) for row in cells))
+    # Widths are given, since the library measures every cell twice to find them.
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for index in shown:
+        table.add_column(
+            columns[index].title,
+            justify="right" if columns[index].right else "left",
+            no_wrap=True,
+            width=widths[index],
+        )
+    for row in cells:
+        table.add_row(*(row[index] for index in shown))
+    return Padding(table, (0, 0, 0, indent), expand=False)
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> RenderableType:
     """A label and a text on each line; a long text goes on below its own beginning."""
-    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text in pairs:
@@ -67,7 +79,7 @@ def facts(pairs: Iterable[tuple[str, Cell]]) -> RenderableType:
 
 def reasons(rows: Iterable[tuple[int, str, str]]) -> RenderableType:
     """Number, name and sentence; a long sentence goes on below its own beginning."""
-    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     grid.add_column(no_wrap=True, justify="right")
     grid.add_column(no_wrap=True, style=ODD)
     grid.add_column(overflow="fold")
@@ -87,15 +99,9 @@ def flowed(items: Iterable[Text], width: int, indent: int, gap: str = "  ") -> T
     return Text("\n").join(lines)
 
 
-def _table(columns: Sequence[Column], rows: Iterable[Sequence[Text]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        table.add_column(
-            column.title, justify="right" if column.right else "left", no_wrap=True, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _width(column: Column, cells: Iterable[Text]) -> int:
+    lines = (line for cell in cells for line in cell.plain.split("\n"))
+    return max(cell_len(column.title), *map(cell_len, lines), 0)
 
 
 def _card(columns: Sequence[Column], row: Sequence[Text], width: int) -> Text:

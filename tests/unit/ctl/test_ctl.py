@@ -128,11 +128,14 @@ def test_list(capfd: pytest.CaptureFixture[str]) -> None:
 
 AS_NOBODY = """
 import os, sys
-from gateway.ctl import commands
-from gateway.ctl.main import main
-if os.getuid() == 0:
-    os.setuid(65534)
-sys.exit(main(sys.argv[1:]))
+from gateway.ctl import commands, main, render  # all that nobody might not be able to read
+run = commands.run
+def run_as_nobody(arguments):
+    if os.getuid() == 0:
+        os.setuid(65534)
+    return run(arguments)
+commands.run = run_as_nobody
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
