@@ -71,7 +71,7 @@ def tcp(
     try:
         wait_for(lambda: listening(listener, _IPERF_PORT), 5.0, "iperf3 to listen")
         command = ["iperf3", "-c", address, "-p", port, "-J", "--connect-timeout", "3000"]
-        command += ["-t", f"{seconds:g}"]
+        command += ["-t", str(max(1, round(seconds)))]  # whole seconds; 0 would mean for ever
         command += ["-B", source] if source else []
         command += ["-R"] if reverse else []
         report = json.loads(_checked(client, command, seconds + 15.0))
