@@ -6,13 +6,14 @@ address. Without auth the one who was there first keeps it; with auth the newest
 and the flapping is shown. Per address we remember the endpoints it was taken from, for
 the length of their leases, in order of arrival (seniority). A claim is then ruled:
 
-    the holder was silent for 1.5 of its periods      SUCCEED   the contest is over
-    else the claimant is senior to the holder         RETURN    a contest begins or goes on
+    the claimant is senior to the holder              RETURN    a contest begins or goes on
+    else the holder was silent for 1.5 of its periods SUCCEED   the contest is over
     else there is no contest                          MOVE      roaming
     else, with auth                                   FLAP      the newest wins, shown
     else                                              REFUSE    counted, shown
 
-Silent means no heartbeat and no data; while the holder's period is unknown, 10 s.
+Silent means no heartbeat and no data. As long as fewer than four gaps show what the
+holder's period is, it must be 10 s at least.
 Seniority and not the mere fact of a return counts, else a thief with two ports could
 play A, B, A alone and lock out the host he robbed. Whoever changes his port at every
 try is a stranger each time: once the host he robbed has come back, all strangers wait.
@@ -26,11 +27,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 
-from gateway.protocol.leases import Lease
+from gateway.protocol.leases import GAPS_KEPT, Lease
 from gateway.protocol.packet import Endpoint
 
 SILENT_PERIODS = 1.5
-SILENCE_WHILE_UNKNOWN = 10.0
+SILENCE_WHILE_LEARNING = 10.0
 CONTEST_MEMORY = 600.0
 DISPLACED_LIMIT = 16
 
@@ -65,8 +66,9 @@ class Holder:
 
     def silent(self, now: float) -> bool:
         """Whether it was quiet long enough to be succeeded by anybody."""
-        period = self.lease.period
-        patience = SILENCE_WHILE_UNKNOWN if period is None else SILENT_PERIODS * period
+        patience = SILENT_PERIODS * (self.lease.period or 0.0)
+        if len(self.lease.gaps) < GAPS_KEPT:
+            patience = max(patience, SILENCE_WHILE_LEARNING)
         return now - self.heard >= patience
 
 
@@ -92,11 +94,11 @@ class History:
         self, claimant: Endpoint, holder: Holder, now: float, *, authenticated: bool
     ) -> Ruling:
         """Judge a claim by somebody else than the holder. Changes nothing."""
-        if holder.silent(now):
-            return Ruling.SUCCEED
         former = self.remembered(claimant, now)
         if former is not None and former.arrived < self.holder_arrived:
             return Ruling.RETURN
+        if holder.silent(now):
+            return Ruling.SUCCEED
         if now >= self.contested_until:
             return Ruling.MOVE
         return Ruling.FLAP if authenticated else Ruling.REFUSE
