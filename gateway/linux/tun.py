@@ -14,14 +14,13 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import HostError
 
 DEVICE_FILE = "/dev/net/tun"
 VNET_HEADER_BYTES = 10
-NAME_LIMIT = 15
+HOLDERS_NAMED = 3
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
@@ -131,14 +130,17 @@ def _refused(name: str | None, error: OSError) -> HostError:
     return HostError(f"{device} cannot be created: {error.strerror}")
 
 
-def _holders(name: str) -> Iterator[str]:
-    """The processes that have the device open, as far as /proc shows them."""
+def _holders(name: str) -> list[str]:
+    """The processes of this network namespace that have the device, as far as /proc shows."""
     needle = f"iff:\t{name}\n"
+    namespace = Path("/proc/self/ns/net").stat().st_ino
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            infos = list((process / "fdinfo").iterdir())
-            if any(needle in info.read_text() for info in infos):
-                command = (process / "comm").read_text().strip()
-                yield f"{command} (pid {process.name})"
+            if (process / "ns/net").stat().st_ino != namespace:
+                continue
+            if any(needle in info.read_text() for info in (process / "fdinfo").iterdir()):
+                found.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
         except OSError:
             continue
+    return found[:HOLDERS_NAMED]

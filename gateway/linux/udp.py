@@ -121,6 +121,20 @@ def disconnect(sock: socket.socket) -> None:
             raise OSError(number, os.strerror(number))
 
 
+def source_gone(sock: socket.socket) -> bool:
+    """Whether the host has lost the address a connected socket sends from.
+
+    The kernel does not always say so: IPv4 sends fail with EINVAL, IPv6 goes on sending.
+    """
+    name = sock.getsockname()
+    with socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((name[0], 0, *name[2:]))
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL
+    return False
+
+
 def pending_error(sock: socket.socket) -> int:
     """Take the error an ICMP message left on the socket, 0 if none."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -155,6 +155,7 @@ class Reporter:
             pulse_age=member.pulse_age(now),
             restarts=member.restarts,
             last_exit=member.last_exit,
+            counters=spec.page.read() if spec.kind in ("tun-reader", "udp-worker") else {},
         )
 
     def _process(
@@ -168,6 +169,7 @@ class Reporter:
         pulse_age: float | None = None,
         restarts: int = 0,
         last_exit: str = "",
+        counters: dict[str, int] | None = None,
     ) -> ProcessStatus:
         cpus: tuple[int, ...] = ()
         seconds = percent = 0.0
@@ -181,7 +183,18 @@ class Reporter:
                 percent = self._percent(pid, seconds, now)
                 memory = process.memory_info().rss
         return ProcessStatus(
-            name, kind, pid, state, cpus, pulse_age, seconds, percent, memory, restarts, last_exit
+            name=name,
+            kind=kind,
+            pid=pid,
+            state=state,
+            cpus=cpus,
+            pulse_age_seconds=pulse_age,
+            cpu_seconds=seconds,
+            cpu_percent=percent,
+            memory_bytes=memory,
+            restarts=restarts,
+            last_exit=last_exit,
+            counters=counters or {},
         )
 
     def _percent(self, pid: int, seconds: float, now: float) -> float:

@@ -27,7 +27,7 @@ from gateway.supervisor.loop import Loop
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.service import Opened, TunService, open_service
-from gateway.supervisor.state import WRITE_DELAY, StateFile, state_directory
+from gateway.supervisor.state import WRITE_DELAY, WRITE_INTERVAL, StateFile, state_directory
 from gateway.supervisor.uplink import needs_resolver
 from gateway.workers.resolver import Resolver
 
@@ -80,12 +80,11 @@ class Instance:
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)
         self._resolving = Resolving()
-        self._unsaved = False
 
     def start(self) -> None:
         """Restore the peers, fork the children."""
         stack = self._stack
-        stack.callback(self._save)
+        stack.callback(self._save, last=True)
         ask = self._resolving.ask if self._needs_resolver() else None
         for service in self.services:
             service.start(self.loop, self.children, ask)
@@ -97,6 +96,7 @@ class Instance:
             service.fork()
         self.loop.call_every(SAMPLE_INTERVAL, self._sample)
         self.loop.call_every(WRITE_DELAY, self._save_if_changed)
+        self.loop.call_every(WRITE_INTERVAL, self._save)
         self._announce()
 
     def status(self) -> Status:
@@ -165,14 +165,14 @@ class Instance:
         if any(service.hub is not None and service.hub.changed for service in self.services):
             self._save()
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool = False) -> None:
         states = {}
         for service in self.services:
             if service.hub is not None:
                 service.hub.changed = False
                 states[service.config.name] = service.hub.peers.export(self.loop.boot)
         if states:
-            self._state.save(states)
+            self._state.save(states, last=last)
 
     def _stop_children(self) -> None:
         """In the order packets flow: no new ones come in, then what is queued goes out."""

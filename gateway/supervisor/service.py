@@ -261,3 +261,5 @@ class TunService:
     def _tick(self) -> None:
         if self.hub is not None:
             self.hub.tick(self._loop.boot)
+        if self.uplink is not None:
+            self.uplink.tick()

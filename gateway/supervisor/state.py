@@ -1,7 +1,7 @@
 """The peer table on disk, so that a restart loses no peer.
 
-One file per instance, mode 0600, JSON with a version. Written to a temporary name,
-synced and renamed, so that a reader finds the old one or the new one. In it are ages
+One file per instance, mode 0600, JSON with a version. Written to a temporary name
+and renamed, so that a reader finds the old one or the new one. In it are ages
 and remainders, the wall-clock time of writing (I11: the wall clock is used on disk
 only), and the key of the passphrase digests, never a passphrase.
 """
@@ -24,6 +24,8 @@ FILE_VERSION = 1
 DEFAULT_DIRECTORY = "/var/lib/gateway"
 WRITE_DELAY = 2.0
 """Seconds between a change and the write that includes it and all others until then."""
+WRITE_INTERVAL = 60.0
+"""Seconds between two writes while nothing changes but the leases."""
 LONGEST_DOWN = 24 * 3600.0
 
 _log = get_logger("state")
@@ -64,8 +66,12 @@ class StateFile:
         """What a former run knew."""
         return self.saved.services.get(service) if self.saved is not None else None
 
-    def save(self, services: dict[str, PeerState]) -> None:
-        """Write. A failure is logged once and costs only the next restart its peers."""
+    def save(self, services: dict[str, PeerState], *, last: bool = False) -> None:
+        """Write. A failure is logged once and costs only the next restart its peers.
+
+        Only the last write waits for the disk: a loop that runs must not (I8), and the
+        file is whole in any case.
+        """
         if not self._usable:
             return
         data = msgspec.json.encode(SavedState(bytes(self.key), time.time(), services))
@@ -74,8 +80,9 @@ class StateFile:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fdatasync(file.fileno())
+                if last:
+                    file.flush()
+                    os.fdatasync(file.fileno())
             temporary.replace(self._path)
         except OSError as error:
             self._unusable(error)

@@ -22,7 +22,10 @@ from gateway.protocol.uplink import State
 from gateway.protocol.wire import Ack, Heartbeat, WireError
 from gateway.supervisor.loop import Loop, Timer
 
-SOURCE_GONE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENODEV})
+SOURCE_GONE = frozenset(
+    {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENODEV, errno.EINVAL}
+)
+"""EINVAL: an IPv4 source address that is no longer ours; a heartbeat has no other cause."""
 LOG_INTERVAL = 30.0
 
 _log = get_logger("uplink")
@@ -74,6 +77,13 @@ class UplinkDriver:
         elif trouble.what == "source-gone":
             self.machine.source_gone(self._loop.boot)
         self._act()
+
+    def tick(self) -> None:
+        """Notice a change of the host's own address. A few times a second."""
+        connected = self.machine.state not in (State.RESOLVING, State.LOST)
+        if connected and udp.source_gone(self._sock):
+            self.machine.source_gone(self._loop.boot)
+            self._act()
 
     def forget(self) -> None:
         """Wipe the passphrase; called in children."""

@@ -5,6 +5,8 @@ resolver. Forked only where a target is a name.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  (see below)
+import encodings.idna  # noqa: F401  (imported lazily else, when root's files are out of reach)
 import socket
 from ipaddress import ip_address
 
@@ -25,6 +27,7 @@ class Resolver(Child):
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         loop.add_reader(self.channel.fileno(), self._on_channel)
         while not self.stopping:
             self.page.beat()
@@ -32,6 +35,8 @@ class Resolver(Child):
         loop.remove_reader(self.channel.fileno())
         for task in self._tasks:
             task.cancel()
+        if self._failure is not None:
+            raise self._failure
 
     def _on_channel(self) -> None:
         while (message := self.receive()) is not None:
@@ -41,7 +46,13 @@ class Resolver(Child):
             if isinstance(message, Resolve):
                 task = asyncio.get_running_loop().create_task(self._resolve(message))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.stopping = True  # what is not foreseen ends the child, with its traceback
+            self._failure = task.exception()
 
     async def _resolve(self, query: Resolve) -> None:
         loop = asyncio.get_running_loop()
