@@ -1,4 +1,4 @@
-"""Real gateways on the hosts of a lab (bench/lab.py), and words to speak of them.
+"""Real gateways on the hosts of a lab (bench/lab.py), stock ones too, and words for them.
 
 Every test gets its own namespaces, its own run and state directory and its own
 instances, so that tests do not meet. What a gateway wrote is shown when one fails.
@@ -30,21 +30,17 @@ Status = dict[str, Any]
 class Gateway:
     """One running `gateway` on a host."""
 
-    def __init__(self, network: "Network", host: Host, arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self, network: "Network", host: Host, arguments: tuple[str, ...], instance: str = ""
+    ) -> None:
         self.host = host
-        self.instance = f"{network.lab.mark}-{host.name}".lower()
-        self.arguments = arguments
+        self.instance = instance or f"{network.lab.mark}-{host.name}".lower()
+        self.arguments = arguments if instance else ("--instance", self.instance, *arguments)
         self._network = network
         self.process = self._start()
 
     def _start(self) -> Managed:
-        return self.host.spawn(
-            GATEWAY,
-            "--instance",
-            self.instance,
-            *self.arguments,
-            environment=self._network.environment,
-        )
+        return self.host.spawn(GATEWAY, *self.arguments, environment=self._network.environment)
 
     def restart(self) -> None:
         """Start it again, after `stop`, `kill` or its own end."""
@@ -106,6 +102,7 @@ class Network:
     def __init__(self, lab: Lab, directory: Path) -> None:
         self.lab = lab
         self.gateways: list[Gateway] = []
+        self.stock: list[Managed] = []
         self.run_directory = directory / "run"
         self.state_directory = directory / "state"
         self.environment = {
@@ -114,9 +111,12 @@ class Network:
             "GATEWAY_STATE_DIR": str(self.state_directory),
         }
 
-    def gateway(self, host: Host, *arguments: str) -> Gateway:
-        """Start `gateway` with these arguments on a host, without waiting for anything."""
-        started = Gateway(self, host, arguments)
+    def gateway(self, host: Host, *arguments: str, instance: str = "") -> Gateway:
+        """Start `gateway` with these arguments on a host, without waiting for anything.
+
+        It is given an `--instance` of its own, unless the caller says which one it will be.
+        """
+        started = Gateway(self, host, arguments, instance)
         self.gateways.append(started)
         return started
 
@@ -139,6 +139,11 @@ class Network:
         alive = "&keepAlive=true" if keepalive else ""
         url = f"tun://:0/{server}:{PORT}?net={net}{alive}{options}"
         return self.gateway(self.lab.clients[number - 1], "-L", url).expect_ready()
+
+    def gost(self, host: Host, url: str) -> Managed:
+        """Start one `-L` of the stock program on a host, without waiting for anything."""
+        self.stock.append(host.spawn("gost", "-L", url))
+        return self.stock[-1]
 
 
 def reaches(host: Host, address: str, *, deadline: float = 10.0, **options: Any) -> None:
@@ -178,9 +183,9 @@ def network(
 def show(networks: list[Network]) -> None:
     """Print what every gateway of a failed test wrote."""
     for network in networks:
-        for gateway in network.gateways:
-            print(f"--- {gateway.process.name}: status {gateway.process.status}")
-            print(gateway.process.output())
+        for process in (*(gateway.process for gateway in network.gateways), *network.stock):
+            print(f"--- {process.name}: status {process.status}")
+            print(process.output())
 
 
 @pytest.hookimpl(wrapper=True)
