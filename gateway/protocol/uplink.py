@@ -9,13 +9,15 @@
                                            └─ refused, ─────^
                                               source gone
 
-While registering or up there is a heartbeat every `ttl`. While lost there are probes,
-twice a second with jitter, each a heartbeat from a new source port, since a mapping on
-the way may be what died. Probes take turns among all known endpoints of all targets,
-beginning with the last good one. Names are resolved anew meanwhile, at most once a
-second each; no answer is waited for, an empty one changes nothing. Refusals never
-hasten a probe, so they cannot spin. With keepalive off silence means nothing: one
-heartbeat at start, and nothing more until the kernel says that it went nowhere.
+While up there is a heartbeat every `ttl`; while registering the first one is repeated
+sooner, after half a second and then twice as long each time, as a first datagram is the
+one most easily lost. While lost there are probes, twice a second with jitter, each a
+heartbeat from a new source port, since a mapping on the way may be what died. Probes
+take turns among all known endpoints of all targets, beginning with the last good one.
+Names are resolved anew meanwhile, at most once a second each; no answer is waited for,
+an empty one changes nothing. Refusals never hasten a probe, so they cannot spin. With
+keepalive off silence means nothing: one heartbeat at start, and nothing more until the
+kernel says that it went nowhere.
 
 A probe's ack cannot reach a port that was given up already, so the pause between
 probes follows a known round trip over the usual half second; while none is known,
@@ -34,6 +36,8 @@ from typing import Protocol
 from gateway.protocol.packet import Endpoint
 
 LOST_PERIODS = 3
+FIRST_REPEAT = 0.5
+"""Seconds after which the first heartbeat is repeated; doubled each time, up to `ttl`."""
 PROBE_INTERVAL = 0.5
 PROBE_JITTER = 0.1
 """Seconds that a pause between probes may be shorter or longer."""
@@ -136,6 +140,7 @@ class Uplink:
         self._asking = 0
         self._ask_at = inf
         self._heartbeat_at = inf
+        self._repeat = ttl
         self._lost_at = inf
         self._probe_at = inf
         self._sent = -inf
@@ -161,7 +166,7 @@ class Uplink:
 
     @property
     def loss(self) -> float | None:
-        """Share of unanswered heartbeats, 0 to 1, over the last 20; probes do not count."""
+        """Share of unanswered heartbeats, 0 to 1, over the last 20 that were sent while up."""
         return self._figures.loss
 
     def start(self, now: float) -> None:
@@ -198,10 +203,9 @@ class Uplink:
         if self.state in (State.UP, State.UNWATCHED):
             self._was_up = True
             return
-        if self.state is State.LOST:
-            self._probe_at = inf
-            self._heartbeat_at = self._sent + self.ttl if self.keepalive else inf
-            self.reconnects += self._was_up
+        self._probe_at = inf
+        self._heartbeat_at = self._sent + self.ttl if self.keepalive else inf
+        self.reconnects += self._was_up
         self._was_up = True
         self._enter(State.UP if self.keepalive else State.UNWATCHED, now)
 
@@ -228,7 +232,7 @@ class Uplink:
             self._probe(now)
         if now >= self._heartbeat_at:
             self._send(now)
-            self._heartbeat_at = now + self.ttl
+            self._heartbeat_at = now + self._next_gap()
 
     def actions(self) -> list[Action]:
         """What is to be done, in order; each is given out once."""
@@ -240,13 +244,20 @@ class Uplink:
         self._current = known
         self.endpoint = known.endpoints[0]
         self._actions.append(Connect(self.endpoint, renew_port=False))
+        self._enter(State.REGISTERING if self.keepalive else State.UNWATCHED, now)
         self._send(now)
-        if not self.keepalive:
-            self._enter(State.UNWATCHED, now)
-            return
-        self._heartbeat_at = now + self.ttl
-        self._lost_at = now + LOST_PERIODS * self.ttl
-        self._enter(State.REGISTERING, now)
+        if self.keepalive:
+            self._repeat = FIRST_REPEAT
+            self._heartbeat_at = now + self._next_gap()
+            self._lost_at = now + LOST_PERIODS * self.ttl
+
+    def _next_gap(self) -> float:
+        """Seconds from this heartbeat to the next."""
+        if self.state is State.UP:
+            return self.ttl
+        gap = min(self._repeat, self.ttl)
+        self._repeat *= 2
+        return gap
 
     def _lose(self, now: float) -> None:
         """Probe from now on, but no sooner after the last heartbeat than a probe would."""
@@ -299,7 +310,7 @@ class Uplink:
         self._actions.append(SendHeartbeat())
         self.heartbeats += 1
         self._sent = now
-        self._figures.sent(now, probe=self.state is State.LOST)
+        self._figures.sent(now, counts=self.state in (State.UP, State.UNWATCHED))
 
     def _ask_next(self, now: float) -> None:
         """Ask one target and come back soon: another may answer faster."""
@@ -335,7 +346,7 @@ class _Figures:
     def __init__(self) -> None:
         self.rtt: float | None = None
         self.rtt_last: float | None = None
-        self._outstanding: list[tuple[float, bool]] = []
+        self._outstanding: list[tuple[float, bool]] = []  # when sent, whether it counts
         self._settled: deque[bool] = deque(maxlen=LOSS_WINDOW)
 
     @property
@@ -344,8 +355,8 @@ class _Figures:
             return None
         return self._settled.count(False) / len(self._settled)
 
-    def sent(self, now: float, *, probe: bool) -> None:
-        self._outstanding.append((now, probe))
+    def sent(self, now: float, *, counts: bool) -> None:
+        self._outstanding.append((now, counts))
 
     def answered(self, now: float) -> None:
         """The newest heartbeat was answered, earlier ones were not.
@@ -356,14 +367,14 @@ class _Figures:
             return
         if len(self._outstanding) == 1:
             self._sample(now - self._outstanding[0][0])
-        _, probe = self._outstanding.pop()
+        _, counts = self._outstanding.pop()
         self.reconnected()
-        if not probe:
+        if counts:
             self._settled.append(True)
 
     def reconnected(self) -> None:
         """No ack can come any more for what is outstanding."""
-        self._settled.extend(False for _, probe in self._outstanding if not probe)
+        self._settled.extend(False for _, counts in self._outstanding if counts)
         self._outstanding.clear()
 
     def forget_rtt(self) -> None:

@@ -170,6 +170,30 @@ def test_a_heartbeat_at_start_and_every_ttl() -> None:
     assert it.uplink.loss == 0
 
 
+@pytest.mark.parametrize(
+    ("ttl", "times"),
+    [(10, [0, 0.5, 1.5, 3.5, 7.5, 15.5, 25.5]), (1, [0, 0.5, 1.5, 2.5]), (0.5, [0, 0.5, 1])],
+)
+def test_the_first_heartbeat_is_repeated_sooner(ttl: float, times: list[float]) -> None:
+    it = world(ttl=ttl, answering=set(), resolve_time=0).start().run(3 * ttl - 0.01)
+
+    assert [at - 100 for at, _ in it.sent] == pytest.approx(times)
+    assert state_of(it) == "registering"
+
+
+def test_a_first_heartbeat_that_was_lost_costs_half_a_second() -> None:
+    it = world(ttl=10, answering=set()).start().run(0.3)
+    it.answering.add(E1)
+
+    it.run(0.3)
+    assert state_of(it) == "up"
+
+    begin = it.now
+    it.run(30)
+    assert len(it.sent_since(begin)) == 3
+    assert it.uplink.loss == 0
+
+
 @pytest.mark.parametrize("ttl", [1, 10])
 def test_silence_for_three_periods_is_loss(ttl: float) -> None:
     it = world(ttl=ttl).start().run(0.5 * ttl)
