@@ -1,0 +1,118 @@
+"""Several workers on one port: each has its share, any can serve any peer (I10, I12)."""
+
+import os
+
+import pytest
+from networks import PORT, reaches
+from programs import wait_for
+from streams import exchange, order
+from traffic import flows
+
+FLOWS = 64
+PACKETS = 50
+SERVER = "192.168.123.1"
+
+CPUS = len(os.sched_getaffinity(0))
+
+
+def workers_of(gateway) -> list[dict]:
+    processes = gateway.service()["processes"]
+    return [process for process in processes if process["kind"] == "udp-worker"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize("address", ["1.2.3.4", "2001:db8:1234::4"], ids=["ipv4", "ipv6"])
+def test_every_worker_has_its_share(network, count, address):
+    net = network(1)
+    server = net.server(f"&workers={count}")
+    report = flows(net.lab.clients[0], address, PORT, count=FLOWS, packets=PACKETS)
+    assert report == {"acks": FLOWS, "sent": FLOWS * PACKETS, "received": FLOWS * PACKETS}
+
+    def shares() -> list[int]:
+        found = [worker["counters"]["udp_received_packets"] for worker in workers_of(server)]
+        return found if sum(found) == FLOWS * (PACKETS + 1) else []
+
+    found = wait_for(shares, 5.0, "every datagram to be counted")
+    assert len(found) == count
+    assert min(found) >= FLOWS * PACKETS / count / 4, found
+    forwarded = [worker["counters"]["forwarded_packets"] for worker in workers_of(server)]
+    assert min(forwarded) > 0
+    assert sum(forwarded) == FLOWS * PACKETS
+    assert len(server.service()["peers"]) == FLOWS
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_a_socket_for_each_worker(network, count):
+    """`ss` shows them, and one more of the supervisor's own, which receives nothing."""
+    net = network(1)
+    server = net.server(f"&workers={count}")
+    lines = net.lab.server.run("ss", "-Huanp", "sport", f"= :{PORT}").stdout.splitlines()
+    worked = [line for line in lines if '"udp-worker' in line]
+    assert len(worked) == count
+    assert len(lines) == count + 1
+    sockets = [socket["name"] for socket in server.service()["sockets"]]
+    assert sockets == [f"udp-worker {number}" for number in range(count)] + ["acks"]
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_each_worker_has_a_cpu(network, count):
+    net = network(1)
+    server = net.server(f"&workers={count}")
+    cpus = [tuple(worker["cpus"]) for worker in workers_of(server)]
+    assert [len(one) for one in cpus] == [1] * count
+    assert len(set(cpus)) == min(count, CPUS)
+    for worker in workers_of(server):
+        assert tuple(sorted(os.sched_getaffinity(worker["pid"]))) == tuple(worker["cpus"])
+
+
+def test_as_many_workers_as_cpus(network):
+    net = network(1)
+    assert len(workers_of(net.server())) == CPUS
+
+
+@pytest.mark.parametrize("offload", ["on", "off"])
+def test_order_is_kept_within_a_flow(network, offload):
+    """Each of 16 peers sends numbered packets to the next, through four workers."""
+    net = network(1)
+    net.server(f"&workers=4&offload={offload}")
+    report = order(net.lab.clients[0], net.lab.server.ipv4, PORT, flows=16, count=300)
+    assert report == {"received": 16 * 300, "disorder": 0}
+
+
+def test_tcp_sees_no_disorder_behind_four_workers(network):
+    """The kernel's own judgement: no segment was early, none was sent twice for it."""
+    net = network(2)
+    net.server("&workers=4")
+    net.client(1)
+    net.client(2)
+    one, two = net.lab.clients
+    reaches(one, "192.168.123.3")
+    reaches(two, SERVER)
+    exchange(one, two, "192.168.123.3", flows=4, size=8 << 20)
+    exchange(two, net.lab.server, SERVER, flows=4, size=8 << 20)
+    for host in (one, two, net.lab.server):
+        assert reordered(host) == 0
+
+
+def reordered(host) -> int:
+    """How often TCP on a host found that its segments had overtaken each other."""
+    rows = host.run("cat", "/proc/net/netstat").stdout.splitlines()
+    names, values = (row.split() for row in rows if row.startswith("TcpExt:"))
+    counters = dict(zip(names, values, strict=True))
+    return sum(int(counters[name]) for name in ("TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder"))
+
+
+def test_clients_of_different_workers_meet(network):
+    """Whatever worker got a packet sends it on; nobody hands it over."""
+    net = network(4)
+    server = net.server("&workers=4")
+    for number in range(1, 5):
+        net.client(number)
+    hosts = net.lab.clients
+    for host in hosts:
+        reaches(host, SERVER)
+    for number, host in enumerate(hosts, 1):
+        following = number % 4 + 1
+        exchange(host, hosts[following - 1], f"192.168.123.{following + 1}", flows=2)
+    assert server.service()["drops"]["no_peer"] == 0
+    assert server.status()["health"] == "healthy"
