@@ -1,0 +1,112 @@
+"""What each child has and may: descriptors, privileges, CPU, name."""
+
+import os
+import re
+from pathlib import Path
+
+import psutil
+import pytest
+from instance import Gateway
+from needs import need
+
+from gateway.fastpath.counters import Page
+from gateway.linux import process
+from gateway.linux.channel import channel_pair
+from gateway.linux.shared import Arena
+from gateway.workers.base import Child, Place
+
+# Channels are sockets; the standard streams are null, pipe, file or terminal.
+STANDARD = ["standard"] * 3
+EXPECTED = {
+    "tun-reader": [*STANDARD, "doorbell", "doorbell", "socket: channel", "socket: tun"],
+    "udp-worker 0": [*STANDARD, "doorbell", "socket: channel", "socket: tun", "socket: udp"],
+    "udp-worker 1": [*STANDARD, "doorbell", "socket: channel", "socket: tun", "socket: udp"],
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_descriptors_are_the_list(gateway: Gateway, name: str) -> None:
+    """Nothing else of the supervisor's is open in a child."""
+    pid = gateway.child(name).pid
+
+    assert sorted(_kind(entry, gateway) for entry in _descriptors(pid)) == sorted(EXPECTED[name])
+
+
+def test_privileges(gateway: Gateway) -> None:
+    """No capability in any set of a child, no way to get one; the supervisor has one."""
+    for child in gateway.children():
+        text = Path(f"/proc/{child.pid}/status").read_text()
+
+        assert {int(x, 16) for x in re.findall(r"Cap(?:Inh|Prm|Eff|Amb):\t(\w+)", text)} == {0}
+        assert "NoNewPrivs:\t1" in text
+        if os.geteuid() == 0:
+            assert "CapBnd:\t0000000000000000" in text
+            assert child.uids().real != 0
+            assert "Groups:\t \n" in text
+    if os.geteuid() == 0:
+        assert gateway.status().capabilities == ("net_admin",)
+
+
+def test_names_and_cpus(gateway: Gateway) -> None:
+    """The process list shows who is who; each worker has a CPU of its own, as far as there are enough."""
+    usable = psutil.Process().cpu_affinity() or []
+    names = sorted(child.name() for child in gateway.children())
+
+    assert names == ["tun-reader", "udp-worker 0", "udp-worker 1"]
+    workers = [gateway.child(f"udp-worker {i}") for i in range(2)]
+    assert all(len(worker.cpus) == 1 for worker in workers)
+    assert len({worker.cpus for worker in workers}) == min(2, len(usable))
+
+
+def test_the_command_line_is_gone(gateway: Gateway) -> None:
+    """It may have held a passphrase."""
+    for pid in [gateway.process.pid, *(child.pid for child in gateway.children())]:
+        assert b"192.168.123.1/24" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+class _Reader(Child):
+    def work(self) -> None:
+        try:
+            os.open("/etc/shadow", os.O_RDONLY)
+        except PermissionError:
+            os._exit(7)
+
+
+def test_no_child_opens_shadow() -> None:
+    """The supervisor's uid and a child's settling leave nobody who could."""
+    need("root")
+    size = Page.bytes_for(1)
+    arena = Arena([size])
+    page = Page(arena.carve(size), 1)
+    ours, theirs = channel_pair()
+    pid = os.fork()
+    if pid == 0:
+        process.leave_root(None)
+        _Reader(Place("x", "x", theirs, page, arena, (0,), os.getppid(), dict), ()).run()
+        os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    ours.close()
+    theirs.close()
+
+    assert os.waitstatus_to_exitcode(status) == 7
+
+
+def _descriptors(pid: int) -> list[Path]:
+    return sorted(Path(f"/proc/{pid}/fd").iterdir(), key=lambda path: int(path.name))
+
+
+def _kind(entry: Path, gateway: Gateway) -> str:
+    if int(entry.name) <= 2:
+        return "standard"
+    target = str(entry.readlink())
+    if target == "anon_inode:[eventfd]":
+        return "doorbell"
+    inode = target.removeprefix("socket:[").rstrip("]")
+    for table, kind in (("udp", "socket: udp"), ("udp6", "socket: udp")):
+        if f" {inode} " in Path(f"/proc/{gateway.process.pid}/net/{table}").read_text():
+            return kind
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        fields = line.split()
+        if len(fields) > 6 and fields[6] == inode:
+            return "socket: channel" if fields[4] == "0005" else "socket: tun"
+    return target
