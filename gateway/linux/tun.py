@@ -33,6 +33,18 @@ IFF_TUN_EXCL = 0x8000
 TUN_F_CSUM = 0x01
 TUN_F_TSO4 = 0x02
 TUN_F_TSO6 = 0x04
+TUN_F_USO4 = 0x20
+TUN_F_USO6 = 0x40
+
+TSO = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
+USO = TUN_F_USO4 | TUN_F_USO6
+"""UDP super-packets: Linux 6.2, both or none, and not without TUN_F_CSUM."""
+
+_OFFLOADS = (
+    (TSO | USO, ("csum", "tso4", "tso6", "uso4", "uso6")),
+    (TSO, ("csum", "tso4", "tso6")),
+    (0, ()),
+)
 
 _IFREQ = struct.Struct("16sH22x")
 
@@ -78,17 +90,15 @@ class Tun:
 
     def _set_offload(self, *, wanted: bool) -> tuple[str, ...]:
         # TSO with ECN is never asked for; the data path could not split it honestly.
-        granted: tuple[str, ...] = ()
-        if wanted:
+        for flags, names in _OFFLOADS if wanted else _OFFLOADS[-1:]:
             try:
-                fcntl.ioctl(self.fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)
-                granted = ("csum", "tso4", "tso6")
+                fcntl.ioctl(self.fd, TUNSETOFFLOAD, flags)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
-        if not granted:
-            fcntl.ioctl(self.fd, TUNSETOFFLOAD, 0)
-        return granted
+            else:
+                return names
+        return ()
 
 
 def open_tun(name: str | None, *, offload: bool) -> Tun:

@@ -28,7 +28,7 @@ class Device(Protocol):
 
     @property
     def offloads(self) -> Sequence[str]:
-        """What the kernel granted: csum, tso4, tso6."""
+        """What the kernel granted: csum, tso4, tso6, uso4, uso6."""
 
     def configure(self) -> None:
         """Addresses, MTU, routes, up. Raises HostError."""

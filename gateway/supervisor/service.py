@@ -218,7 +218,7 @@ class TunService:
             source_check=config.source_check,
             gso=opened.probe.gso,
             merge_tcp="tso4" in opened.device.offloads,
-            merge_udp=False,
+            merge_udp="uso4" in opened.device.offloads,
         )
         return UdpWorker(place, parts)
 
