@@ -166,10 +166,11 @@ def test_server_answers_from_the_address_it_was_reached_on(network, near, far, r
     addresses = (FIRST, SECOND, FIRST_6, SECOND_6)
     net = network(2, router=router, server_addresses=addresses)
     server = net.server()
-    net.client(1, server=near)
-    net.client(2, server=far)
+    clients = [net.client(1, server=near), net.client(2, server=far)]
     one, two = net.lab.clients
     all_reach(net, SERVER, ONE, TWO)
+    for client in clients:
+        assert client.service()["uplink"]["state"] == "up"
     exchange(net.lab.server, one, ONE, flows=2)
     exchange(one, two, TWO, flows=2)
     exchange(two, one, ONE, flows=2)
