@@ -92,7 +92,7 @@ class Channel(Generic[Out, In]):
         return self._poll(select.POLLIN, timeout)
 
     def wait_for_room(self, timeout: float) -> bool:
-        """Block until a message can be sent; children only (I8)."""
+        """Block until a message can be sent; for longer than 0 children only (I8)."""
         return self._poll(select.POLLOUT, timeout)
 
     def _poll(self, events: int, timeout: float) -> bool:

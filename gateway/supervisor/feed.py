@@ -49,6 +49,8 @@ class Feed:
     def flush(self) -> None:
         """Send what there is room for."""
         if self.stale and not self._queue:
+            if not self._channel.wait_for_room(0.0):
+                return  # a snapshot is made when it can go, not before
             self.stale = False
             self._queue.extend(self._snapshot())
         try:

@@ -106,6 +106,7 @@ class Hub:
         return True
 
     def _on_registered(self, result: Registered, now: float) -> None:
+        self.traffic.confirm(result.peer.slot)
         if result.new:
             self.traffic.begin(result.peer.slot)
             event(_log, logging.INFO, "peer-up", service=self._name, **_who(result.peer))

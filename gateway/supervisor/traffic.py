@@ -58,8 +58,12 @@ class Traffic:
             self._seen[slot] = (packets, now)
         return at
 
+    def confirm(self, slot: int) -> None:
+        """A heartbeat came: whatever came before it does not renew the lease once more."""
+        self._confirmed[slot] = self._sum(slot)[_RX_PACKETS]
+
     def moved(self, slot: int) -> bool:
-        """Whether something came since this was last asked, or since the user came."""
+        """Whether something came since the last heartbeat, or since this was last asked."""
         packets = self._sum(slot)[_RX_PACKETS]
         before = self._confirmed.get(slot, packets)
         self._confirmed[slot] = packets

@@ -48,7 +48,7 @@ def test_privileges(gateway: Gateway) -> None:
 
 
 def test_names_and_cpus(gateway: Gateway) -> None:
-    """The process list shows who is who; each worker has a CPU of its own, as far as there are enough."""
+    """The process list shows who is who; workers have a CPU each, as far as there are enough."""
     usable = psutil.Process().cpu_affinity() or []
     names = sorted(child.name() for child in gateway.children())
 

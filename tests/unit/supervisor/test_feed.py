@@ -1,0 +1,60 @@
+from contextlib import closing
+
+from gateway.linux.channel import channel_pair
+from gateway.protocol.messages import PeerEntry, Snapshot, Update
+from gateway.supervisor.feed import QUEUE_LIMIT, Feed
+
+PEER = PeerEntry(1, 1, bytes(16), 1, 0, bytes(16))
+
+
+def test_a_slow_child_gets_a_snapshot_instead() -> None:
+    """Nothing waits, little queues, and what arrives in the end is the present table."""
+    ours, theirs = channel_pair()
+    generation = 0
+    feed = Feed(ours, lambda: [Snapshot(generation, 0, 1)])
+    with closing(ours), closing(theirs):
+        while not feed.stale:
+            generation += 1
+            feed.put(Update(generation, peers=(PEER,) * 100))
+        received = []
+        while feed.waiting or received[-1:] != [None]:
+            received.append(theirs.receive())
+            feed.flush()
+
+        messages = [message for message in received if message is not None]
+        assert messages[-1] == Snapshot(generation, 0, 1)
+        assert [m.generation for m in messages if isinstance(m, Update)] == list(
+            range(1, len(messages))
+        )
+
+
+def test_updates_pass_in_order() -> None:
+    """As long as there is room."""
+    ours, theirs = channel_pair()
+    feed = Feed(ours, list)
+    with closing(ours), closing(theirs):
+        for generation in range(1, QUEUE_LIMIT):
+            feed.put(Update(generation))
+
+        received = [theirs.receive() for _ in range(1, QUEUE_LIMIT)]
+        assert [m.generation for m in received if isinstance(m, Update)] == list(
+            range(1, QUEUE_LIMIT)
+        )
+
+
+def test_an_update_too_large_becomes_a_snapshot() -> None:
+    """A change of the whole table is told in parts."""
+    ours, theirs = channel_pair()
+    feed = Feed(ours, lambda: [Snapshot(7, 0, 1)])
+    with closing(ours), closing(theirs):
+        feed.put(Update(7, peers=(PEER,) * 10_000))
+
+        assert theirs.receive() == Snapshot(7, 0, 1)
+
+
+def test_a_dead_child_is_no_error() -> None:
+    """Its pidfd will tell."""
+    ours, theirs = channel_pair()
+    theirs.close()
+    with closing(ours):
+        Feed(ours, list).put(Update(1))
