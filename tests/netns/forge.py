@@ -27,7 +27,10 @@ PORT = 8421
 INNER_PORT = 9009
 """Of the datagrams inside the tunnel."""
 
+RECEIVE_BUFFER = 4 << 20
+
 CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33
 UDP = 17
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +43,7 @@ class Port:
         """Bind to `address` and `number` of `host`; by default the kernel chooses."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket_on(host, family)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         self._socket.bind((address, number))
 
     def __enter__(self) -> Self:
