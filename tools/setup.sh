@@ -167,7 +167,6 @@ includes() { # does this header compile?
 }
 
 check_tools() {
-    try "$python" || fail "$python no longer starts."
     [ "$(fact ensurepip)" = yes ] ||
         fail "$python cannot make environments: install python3-venv (python$(fact minor)-venv), or name another with PYTHON=."
     [ "$(fact headers)" = yes ] ||
@@ -243,6 +242,7 @@ prepare() {
     source=$(source_state)
     stamp=$(printf 'environment %s\nsource %s\npython %s' "$environment" "$source" "$python")
     if [ "$(cat .venv/ready 2>/dev/null)" != "$stamp" ]; then
+        check_tools
         if grep -qx "environment $environment" .venv/ready 2>/dev/null; then
             rm -f .venv/ready
         else
@@ -280,6 +280,5 @@ if [ -z "$python" ]; then
     [ -n "$python" ] ||
         fail "no Python 3.$oldest_minor or newer was found${seen:+ (${seen#, })}: install one, or name it with PYTHON=."
 fi
-check_tools
 prepare
 say "ready: .venv/bin/gateway, .venv/bin/gateway-ctl"
