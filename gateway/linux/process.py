@@ -15,6 +15,7 @@ import os
 import pwd
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 import prctl
 
@@ -30,22 +31,30 @@ def leave_root(user: str | None, keep: Iterable[str] = KEPT_BY_SUPERVISOR) -> st
 
     Without `user`: `gateway` where it exists, else `nobody`. A process that is not root
     stays who it is and only limits its capabilities; so does root of a user namespace
-    that knows no other user. Raises ConfigError for an unknown `user`.
+    that has no other user. Raises ConfigError for an unknown `user`.
     """
-    wanted = tuple(keep)
-    if os.geteuid() != 0:
-        _limit(wanted)
-        return _own_name()
-    entry = find_user(user)
-    prctl.capbset.limit()
-    prctl.set_keepcaps(True)
-    if not _become(entry.pw_uid, entry.pw_gid):
-        prctl.set_keepcaps(False)
-        _limit(wanted)
-        return "root"
-    _limit(wanted)
+    owner = future_owner(user)
+    if os.geteuid() == 0:
+        prctl.capbset.limit()
+    if owner is not None:
+        prctl.set_keepcaps(True)
+        with contextlib.suppress(PermissionError):  # a user namespace may deny setgroups
+            os.setgroups([])
+        os.setresgid(owner[1], owner[1], owner[1])
+        os.setresuid(owner[0], owner[0], owner[0])
+    _limit(tuple(keep))
     prctl.set_keepcaps(False)
-    return entry.pw_name
+    return _own_name()
+
+
+def future_owner(user: str | None) -> tuple[int, int] | None:
+    """The user and group id `leave_root` will change to, None if to no other."""
+    if os.geteuid() != 0:
+        return None
+    entry = find_user(user)
+    if not (_mapped("uid", entry.pw_uid) and _mapped("gid", entry.pw_gid)):
+        return None
+    return entry.pw_uid, entry.pw_gid
 
 
 def find_user(user: str | None) -> pwd.struct_passwd:
@@ -127,17 +136,11 @@ def own_capabilities() -> tuple[str, ...]:
     )
 
 
-def _become(uid: int, gid: int) -> bool:
-    with contextlib.suppress(PermissionError):  # a user namespace may deny setgroups
-        os.setgroups([])
-    try:
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return False
-    return True
+def _mapped(kind: str, number: int) -> bool:
+    """Whether this user namespace has the id (user_namespaces(7))."""
+    lines = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+    ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+    return any(first <= number < first + count for first, count in ranges)
 
 
 def _limit(wanted: tuple[str, ...]) -> None:

@@ -40,15 +40,16 @@ OpenDevice = Callable[[model.Service], Device]
 
 
 def run(config: model.Config, open_device: OpenDevice | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises GatewayError (see `errors`).
+    """Run until SIGTERM, SIGINT or SIGHUP; the exit status. Raises GatewayError (see `errors`).
 
     `open_device` replaces the TUN device; tests use it.
     """
     setup(config.log_level)
     with ExitStack() as stack:
         instance = Instance(config, open_device or DeviceOpener(), stack)
-        instance.loop.on_signal(signal.SIGTERM, instance.loop.stop)
-        instance.loop.on_signal(signal.SIGINT, instance.loop.stop)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                instance.loop.on_signal(number, instance.loop.stop)
         instance.start()
         instance.loop.run()
     return 0
@@ -62,7 +63,7 @@ class Instance:
         self._config = config
         self._stack = stack
         stack.callback(self.loop.close)
-        owner = _owner(config.user)
+        owner = process.future_owner(config.user)
         cpus = process.usable_cpus()
 
         path = Path(socket_path(run_directory(os.environ), config.instance))
@@ -184,11 +185,3 @@ class Instance:
     def _forget(self) -> None:
         for service in self.services:
             service.forget()
-
-
-def _owner(user: str | None) -> tuple[int, int] | None:
-    """Who the files must belong to after root is left."""
-    if os.geteuid() != 0:
-        return None
-    entry = process.find_user(user)
-    return entry.pw_uid, entry.pw_gid
