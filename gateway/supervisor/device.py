@@ -39,6 +39,9 @@ class Device(Protocol):
     def link(self) -> Link | None:
         """The kernel's view, None if the device is gone."""
 
+    def tend(self) -> None:
+        """Now and then: after a time down, set again what the kernel forgot. HostError."""
+
     def close(self) -> None:
         """Take everything back."""
 
@@ -50,6 +53,7 @@ class TunDevice:
         self._service = service
         self._tun = tun
         self._adopted = adopted
+        self._up = True
 
     @property
     def fd(self) -> int:
@@ -78,8 +82,14 @@ class TunDevice:
         self.configure()
 
     def link(self) -> Link | None:
-        """See `Device`."""
-        return netlink.link(self.name)
+        """See `Device`. Another device may have taken the name."""
+        return netlink.link(self.name) if self._tun.attached() else None
+
+    def tend(self) -> None:
+        """See `Device`. IPv6 addresses and routes go when a device is taken down."""
+        was_up, self._up = self._up, self._tun.up()
+        if self._up and not was_up:
+            self.configure()
 
     def close(self) -> None:
         """See `Device`. A device that was there before us keeps its name and nothing else."""

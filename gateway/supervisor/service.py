@@ -259,6 +259,10 @@ class TunService:
         )  # fmt: skip
 
     def _tick(self) -> None:
+        try:
+            self.opened.device.tend()
+        except HostError as error:
+            event(_log, logging.WARNING, "device-incomplete", service=self.config.name, error=error)
         if self.hub is not None:
             self.hub.tick(self._loop.boot)
         if self.uplink is not None:
