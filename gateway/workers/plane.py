@@ -1,26 +1,22 @@
 """The half that tun-reader and udp-worker share: a replica, a device, one loop.
 
 The compiled loop comes back when something needs the interpreter. A device that was
-deleted is reported once; until the supervisor has attached a new one to the same
-descriptor the child waits on its channel and tries four times a second (no spinning).
+deleted is reported until the supervisor has attached a new one to the same descriptor;
+the child waits on its channel and tries four times a second (no spinning). Reported
+once it could be lost: the new one may be deleted before this child has seen it.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
 
 from gateway.fastpath import pump
 from gateway.fastpath.fib import Fib
 from gateway.protocol.messages import Snapshot, Stop, Trouble, Update
-from gateway.workers.base import TURN_SECONDS, Child, Place
+from gateway.workers.base import TURN_SECONDS, Child
 from gateway.workers.replica import Replica
 
 
 class DataChild(Child):
     """A child on the data path."""
-
-    def __init__(self, place: Place, descriptors: Iterable[int]) -> None:
-        super().__init__(place, descriptors)
-        self._device_gone = False
 
     def work(self) -> None:
         """Wait for the first snapshot, then run bursts."""
@@ -54,12 +50,8 @@ class DataChild(Child):
             self._drain_channel()
         self.on_bits(bits)
         if bits & pump.DEVICE_GONE:
-            if not self._device_gone:
-                self._device_gone = True
-                self.send(Trouble("device-gone"))
+            self.send(Trouble("device-gone"))
             self._wait()
-        else:
-            self._device_gone = False
 
     def _wait(self) -> None:
         self.page.beat()

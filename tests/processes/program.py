@@ -36,6 +36,9 @@ class PairDevice:
     def recreate(self) -> None:
         pass
 
+    def tend(self) -> None:
+        pass
+
     def link(self) -> Link:
         return Link(index=1, name=self.name, mtu=1420, up=True, queue_dropped=0)
 
