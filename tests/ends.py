@@ -10,8 +10,8 @@ random bytes at the same time, their SHA-256 behind them, and check what the oth
 BYTES 0 goes on until SIGTERM. Each prints the sum of what it received as it grows, and
 ends with 0 only if every flow was whole. `echoed` sends random datagrams to an echo (see
 packets.py of the bench) and wants each back as it was. `order` speaks the tunnel's
-protocol from FLOWS source ports, each a peer that sends COUNT numbered packets to the
-next, and prints {"received": packets, "disorder": packets}.
+protocol from FLOWS neighbouring source ports, each a peer that sends COUNT numbered packets
+to the next, and prints {"received": packets, "disorder": packets}.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from types import FrameType
 CHUNK = 1 << 16
 DIGEST = 32
 PROGRESS = 1 << 20
+FIRST_PORT = 40_000
 
 
 class _Flow:
@@ -154,6 +155,7 @@ def _order(server: str, port: int, count: int, packets: int) -> int:
     for flow in range(count):
         sock = socket.socket(_family(server), socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.bind(("", FIRST_PORT + flow))
         sock.connect((server, port))
         address = bytes((192, 168, 123, 100 + flow))
         sock.send(b"GOST" + bytes(16) + bytes(10) + b"\xff\xff" + address)

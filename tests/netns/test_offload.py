@@ -8,6 +8,11 @@ from streams import exchange
 
 SERVER, ONE = "192.168.123.1", "192.168.123.2"
 
+NOTHING: list[str] = []
+TCP = ["csum", "tso4", "tso6"]
+TCP_AND_UDP = [*TCP, "uso4", "uso6"]
+"""Of a TUN since Linux 6.2."""
+
 
 @pytest.mark.parametrize("mode", ["on", "auto", "off"])
 def test_status_shows_what_is_in_effect(network, mode):
