@@ -20,6 +20,9 @@ from needs import need
 from programs import Managed, wait_for
 from traffic import ping
 
+from gateway.ctl.ask import ask_status
+from gateway.errors import GatewayError
+
 PORT = 8421
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
 GATEWAY_CTL = str(Path(sys.executable).with_name("gateway-ctl"))
@@ -64,8 +67,10 @@ class Gateway:
 
     def status(self) -> Status:
         """The report; {} while there is none to be had."""
-        done = self.ctl("status", self.instance, "--json")
-        return json.loads(done.stdout) if done.returncode in (0, 1) and done.stdout else {}
+        try:
+            return json.loads(ask_status(str(self._network.run_directory), self.instance).raw)
+        except GatewayError:
+            return {}
 
     def service(self) -> Status:
         """The report of the only service; {} while there is none to be had."""
