@@ -5,6 +5,7 @@ import random
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import repeat
 
 import pytest
 from needs import need
@@ -109,6 +110,30 @@ def test_without_source_check_the_same_packets_arrive(
 ) -> None:
     """The control of the tests above: the packets are good enough for an open server."""
     scene("&sourceCheck=off").expect_through(ADDRESSES[family][4])
+
+
+FLOOD = 100_000
+
+
+def test_a_flood_of_spoofed_packets(network: Callable[..., Network]) -> None:
+    """Half of it from a peer that poses as another, half from a stranger who does."""
+    with ExitStack() as stack:
+        scene = Scene(network(), "v4", "", stack)
+        before = balance(scene.server)["received"]
+        for target in (scene.server_address, scene.victim_address):
+            packet = inner(scene.victim_address, target)
+            throw(scene.liar, repeat(packet, FLOOD // 4))
+            throw(scene.stranger, repeat(packet, FLOOD // 4))
+        expect_balance(scene.server, before + FLOOD)
+        service = scene.server.service()
+        lost = sum(sock["dropped"] for sock in service["sockets"])
+        drops = service["drops"]
+        assert drops["spoofed_source"] + drops["unknown_endpoint"] == FLOOD - lost
+        assert min(drops["spoofed_source"], drops["unknown_endpoint"]) > FLOOD // 10
+        assert service["counters"]["delivered_packets"] == 0
+        assert service["counters"]["forwarded_packets"] == 0
+        assert scene.sink.received() == scene.victim.packets() == []
+        scene.expect_through(scene.liar_address)
 
 
 NOISE = 100_000
