@@ -75,9 +75,12 @@ static inline uint64_t fib_mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* The seed enters both halves: else whoever may choose addresses could make one factor
+ * zero, and so every key fall on one place. */
 static inline uint64_t fib_hash(const struct fib *fib, struct address a, uint64_t extra)
 {
-    return fib_mix(fib_mix(a.high ^ fib->seed, a.low + extra), extra ^ fib->seed);
+    uint64_t turned = fib->seed << 32 | fib->seed >> 32;
+    return fib_mix(fib_mix(a.high ^ fib->seed, (a.low + extra) ^ turned), extra ^ fib->seed);
 }
 
 static inline struct address fib_mask(struct address a, int length)

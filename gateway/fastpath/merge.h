@@ -3,7 +3,7 @@
  *
  * What is joined is what the kernel's own GRO would join, and can be cut again to
  * the very same segments (I12): identical addresses, ports, TOS, TTL, DF, options,
- * ACK and window; consecutive sequence numbers and IP IDs; equal sizes, only the
+ * ACK, window and urgent pointer; consecutive sequence numbers and IP IDs; equal sizes, only the
  * last shorter; no flag but ACK, and PSH or FIN on the last; no IP options that
  * differ, no extension headers, no fragments. Checksums of every joined segment are
  * verified first, so a wrong one never leaves with a right one. A packet that cannot
@@ -174,7 +174,7 @@ static inline bool merge_fits(const struct merge *m, const struct merge *next)
     const uint8_t *ta = a + m->ip, *tb = b + next->ip;
     return get32(tb + 4) == m->sequence && memcmp(ta + 8, tb + 8, 4) == 0 &&
            memcmp(ta + 14, tb + 14, 2) == 0 &&
-           memcmp(ta + 20, tb + 20, m->headers - m->ip - 20) == 0;
+           memcmp(ta + 18, tb + 18, m->headers - m->ip - 18) == 0; /* urgent pointer, options */
 }
 
 static inline void merge_append(struct merge *m, const struct merge *next)

@@ -50,6 +50,13 @@ static inline void count_peer(struct page *page, int32_t slot, int counter, uint
         word_add(&page->rows[slot].words[counter], n);
 }
 
+static inline uint64_t peer_word(struct page *page, int32_t slot, int counter)
+{
+    if (slot < 0 || (uint32_t)slot >= page->peers)
+        return 0;
+    return atomic_load_explicit(&page->rows[slot].words[counter], memory_order_relaxed);
+}
+
 static inline void set_peer_word(struct page *page, int32_t slot, int counter, uint64_t value)
 {
     if (slot >= 0 && (uint32_t)slot < page->peers)

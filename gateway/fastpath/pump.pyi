@@ -63,4 +63,7 @@ class Worker:
     ) -> None: ...
     def run(self, timeout: float) -> int: ...
     def punts(self) -> list[tuple[bytes, int, int, bytes, bytes]]:
-        """Drained: (address, port, scope, local address, datagram) each."""
+        """Drained: (address, port, scope, local address, datagram) each.
+
+        Take them after every `run`: the next one forgets them.
+        """

@@ -128,11 +128,17 @@ static inline uint32_t ring_record_bytes(uint32_t size)
     return (uint32_t)(sizeof(struct ring_record) + size + RING_ALIGN - 1) & ~(RING_ALIGN - 1);
 }
 
+/* A record of up to half the ring fits behind any skip, once the ring is empty. */
+static inline uint32_t ring_payload_max(uint32_t capacity)
+{
+    return capacity / 2 - (uint32_t)sizeof(struct ring_record);
+}
+
 static inline void ring_attach_producer(struct ring_producer *p, struct ring *ring)
 {
     p->ring = ring;
     p->mask = ring->capacity - 1;
-    p->tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    p->tail = atomic_load_explicit(&ring->tail, memory_order_relaxed) & ~(RING_ALIGN - 1);
     p->head = atomic_load_explicit(&ring->head, RING_HEAD_LOAD);
     p->start = p->tail;
 }
@@ -152,7 +158,7 @@ static inline uint8_t *ring_reserve(struct ring_producer *p, uint32_t size)
     uint32_t need = ring_record_bytes(size);
     uint32_t capacity = p->mask + 1;
 
-    if (size > capacity / 2)
+    if (size > ring_payload_max(capacity))
         return NULL;
     uint32_t to_end = capacity - (p->tail & p->mask);
     uint32_t skip = to_end < need ? to_end : 0;
@@ -210,8 +216,8 @@ static inline struct ring_record *ring_broken(struct ring_consumer *c)
 }
 
 /* The next record, borrowed until ring_release (I5), or NULL: nothing there.
- * Lengths are checked: a record that does not lie within what was published
- * (memory was overwritten) ends the burst and empties the ring. */
+ * Cursors and lengths are checked: a record that does not lie within what was
+ * published (memory was overwritten) ends the burst and empties the ring. */
 static inline struct ring_record *ring_next(struct ring_consumer *c)
 {
     if (c->head == c->tail) {
@@ -220,6 +226,8 @@ static inline struct ring_record *ring_next(struct ring_consumer *c)
             return NULL;
     }
     uint32_t offset = c->head & c->mask;
+    if (offset % RING_ALIGN)
+        return ring_broken(c);
     struct ring_record *record = (struct ring_record *)(c->ring->data + offset);
 
     if (record->size == RING_SKIP) {

@@ -287,7 +287,8 @@ static inline void sender_flush(struct sender *s)
             for (int k = 0; k < sent; k++, i++) {
                 struct send_item *item = &s->item[i];
                 sender_count_sent(s, item, item->segments, item->bytes);
-                if (item->segments > 1 && s->fib->peers[item->slot].single_until) {
+                if (item->segments > 1 &&
+                    peer_word(s->page, item->slot, PEER_SINGLE_SENDS)) {
                     s->fib->peers[item->slot].single_until = 0;
                     set_peer_word(s->page, item->slot, PEER_SINGLE_SENDS, 0);
                 }

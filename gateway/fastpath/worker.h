@@ -313,8 +313,8 @@ static inline unsigned worker_run(struct worker *w, uint64_t timeout)
         if (fds[2].revents)
             return EVENT_CHANNEL;
         more_udp = more_udp || fds[0].revents;
-        if (!ready && now >= end)
-            return 0;
+        if (now >= end)
+            return 0; /* busy or not: signals wait for this */
     }
 }
 
