@@ -56,27 +56,22 @@ def settled(server, counter: str, total: int) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
-def test_a_socket_for_each_worker(network, count):
-    """`ss` shows them, and one more of the supervisor's own, which receives nothing."""
+def test_a_socket_and_a_cpu_for_each_worker(network, count):
+    """`ss` shows the sockets, and one more of the supervisor's own, which receives nothing."""
     net = network(1)
     server = net.server(f"&workers={count}")
     lines = net.lab.server.run("ss", "-Huanp", "sport", f"= :{PORT}").stdout.splitlines()
-    worked = [line for line in lines if '"udp-worker' in line]
-    assert len(worked) == count
+    assert len([line for line in lines if '"udp-worker' in line]) == count
     assert len(lines) == count + 1
     sockets = [socket["name"] for socket in server.service()["sockets"]]
     assert sockets == [f"udp-worker {number}" for number in range(count)] + ["acks"]
 
-
-@pytest.mark.parametrize("count", [2, 4, 8])
-def test_each_worker_has_a_cpu(network, count):
-    net = network(1)
-    server = net.server(f"&workers={count}")
-    cpus = [tuple(worker["cpus"]) for worker in workers_of(server)]
-    assert [len(one) for one in cpus] == [1] * count
-    assert len(set(cpus)) == min(count, CPUS)
-    for worker in workers_of(server):
-        assert tuple(sorted(os.sched_getaffinity(worker["pid"]))) == tuple(worker["cpus"])
+    workers = workers_of(server)
+    for worker in workers:
+        assert sorted(os.sched_getaffinity(worker["pid"])) == worker["cpus"]
+    if count > 1:  # a lone one may be anywhere
+        assert [len(worker["cpus"]) for worker in workers] == [1] * count
+        assert len({worker["cpus"][0] for worker in workers}) == min(count, CPUS)
 
 
 def test_as_many_workers_as_cpus(network):
