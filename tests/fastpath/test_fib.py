@@ -1,0 +1,310 @@
+"""The FIB against a linear search, and the compiled verdicts against the readable ones."""
+
+from collections.abc import Iterable
+
+import pytest
+from fastpath.rig import examples
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from models import SlowRoutes
+from strategies import (
+    a16,
+    addresses,
+    datagrams,
+    honest_packets,
+    ipv6_packet,
+    prefixes,
+    routes,
+    slots,
+    targets,
+    v4_addresses,
+    v6_addresses,
+)
+
+from gateway.fastpath.fib import Fib
+from gateway.protocol.forwarding import (
+    LOCAL,
+    NOTHING,
+    VOID,
+    Decision,
+    Forwarding,
+    Role,
+    decide_tun,
+    decide_udp,
+)
+from gateway.protocol.packet import V4_MAPPED, Endpoint
+
+PEERS = 6
+
+near = st.one_of(v4_addresses, v6_addresses)
+endpoints = st.builds(Endpoint, near, st.sampled_from((1, 8421, 65535)), st.just(0))
+endpoint_tables = st.dictionaries(endpoints, slots, max_size=6)
+
+
+class RouteMachine(RuleBasedStateMachine):
+    """Routes come, change and go; look-ups in between, so that the cache has a chance."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.fib, self.slow = Fib(PEERS), SlowRoutes()
+        self.asked: list[bytes] = [a16("192.168.123.2"), a16("fd00::2")]
+
+    @rule(prefix=prefixes(), leads_to=targets)
+    def set(self, prefix: tuple[bytes, int], leads_to: int) -> None:
+        self.fib.set_route(*prefix, leads_to)
+        self.slow.set(*prefix, leads_to)
+
+    @rule(prefix=prefixes())
+    def drop(self, prefix: tuple[bytes, int]) -> None:
+        assert self.fib.drop_route(*prefix) == self.slow.remove(*prefix)
+
+    @rule(data=st.data())
+    def drop_one_of_them(self, data: st.DataObject) -> None:
+        if not self.slow.rows:
+            return
+        network = data.draw(st.sampled_from(self.slow.rows))[0]
+        v4 = network.version == 4
+        prefix = (V4_MAPPED if v4 else b"") + network.network_address.packed
+        length = network.prefixlen + (96 if v4 else 0)
+        assert self.fib.drop_route(prefix, length)
+        assert self.slow.remove(prefix, length)
+
+    @rule(address=addresses)
+    def ask(self, address: bytes) -> None:
+        self.asked = [*self.asked[-10:], address]
+
+    @rule()
+    def clear(self) -> None:
+        self.fib.clear()
+        self.slow = SlowRoutes()
+
+    @invariant()
+    def agree(self) -> None:
+        for address in getattr(self, "asked", ()):
+            assert self.fib.lookup(address) == self.slow.lookup(address)
+
+
+TestRoutes = RouteMachine.TestCase
+TestRoutes.settings = examples(100, stateful_step_count=30)
+
+
+@given(
+    st.dictionaries(prefixes(), targets, max_size=200),
+    st.lists(addresses, min_size=1, max_size=50),
+)
+@examples(100)
+def test_the_longest_prefix_wins(table, asked):
+    fib, slow = Fib(PEERS), SlowRoutes()
+    for prefix, target in table.items():
+        fib.set_route(*prefix, target)
+        slow.set(*prefix, target)
+
+    for address in asked + [prefix for prefix, _ in table]:
+        assert fib.lookup(address) == slow.lookup(address)
+
+
+def test_many_routes_that_come_and_go_leave_no_trace():
+    fib = Fib(PEERS)
+    hosts = [V4_MAPPED + (10 << 24 | number).to_bytes(4) for number in range(5000)]
+    for turn in range(3):
+        for number, host in enumerate(hosts):
+            fib.set_route(host, 128, number % PEERS)
+        assert all(fib.lookup(host) == i % PEERS for i, host in enumerate(hosts)), turn
+        for host in hosts[turn:]:
+            assert fib.drop_route(host, 128)
+        assert all(fib.lookup(host) == NOTHING for host in hosts[turn:])
+        for host in hosts[:turn]:
+            assert fib.drop_route(host, 128)
+
+
+def test_host_bits_of_a_prefix_do_not_matter():
+    fib = Fib(PEERS)
+    fib.set_route(a16("10.1.2.3"), 104, 4)
+
+    assert fib.lookup(a16("10.200.0.1")) == 4
+    assert fib.drop_route(a16("10.0.0.0"), 104)
+
+
+def test_the_families_never_mix():
+    fib = Fib(PEERS)
+    fib.set_route(a16("::"), 0, 1)
+    assert fib.lookup(a16("203.0.113.1")) == NOTHING
+
+    fib.set_route(a16("0.0.0.0"), 96, 2)
+    assert fib.lookup(a16("203.0.113.1")) == 2
+    assert fib.lookup(a16("2001:db8::1")) == 1
+    assert fib.lookup(a16("::fffe:203.0.113.1")) == 1
+
+
+@pytest.mark.parametrize("length", [-1, 129])
+def test_a_length_counts_over_128_bits(length):
+    with pytest.raises(ValueError, match="0 to 128"):
+        Fib(PEERS).set_route(bytes(16), length, 0)
+
+
+def test_an_address_has_16_bytes():
+    for wrong in (bytes(15), bytes(17), bytes(4)):
+        with pytest.raises(ValueError, match="16 bytes"):
+            Fib(PEERS).lookup(wrong)
+
+
+@pytest.mark.parametrize(("slot", "incarnation"), [(PEERS, 1), (0, 0)])
+def test_a_peer_needs_a_slot_and_an_incarnation(slot, incarnation):
+    with pytest.raises(ValueError, match="slot"):
+        Fib(PEERS).set_peer(slot, incarnation, bytes(16), 1)
+
+
+class EndpointMachine(RuleBasedStateMachine):
+    """Peers come, move and go, in a table that is half full; a dictionary knows better."""
+
+    SLOTS = 32
+
+    @initialize()
+    def begin(self) -> None:
+        self.fib = Fib(self.SLOTS)
+        self.slow: dict[Endpoint, int] = {}
+        self.seen: set[Endpoint] = set()
+
+    @rule(
+        slot=st.integers(0, SLOTS - 1),
+        endpoint=st.builds(
+            Endpoint, addresses, st.integers(0, 65535), st.sampled_from((0, 0, 0, 2))
+        )
+        | endpoints,
+    )
+    def set(self, slot: int, endpoint: Endpoint) -> None:
+        self.fib.set_peer(slot, 1, *endpoint)
+        self.slow = {e: s for e, s in self.slow.items() if s != slot and e != endpoint}
+        self.slow[endpoint] = slot
+        self.seen.add(endpoint)
+
+    @rule(slot=st.integers(0, SLOTS + 5))
+    def drop(self, slot: int) -> None:
+        self.fib.drop_peer(slot)
+        self.slow = {e: s for e, s in self.slow.items() if s != slot}
+
+    @invariant()
+    def agree(self) -> None:
+        for endpoint in getattr(self, "seen", ()):
+            assert self.fib.peer_at(*endpoint) == self.slow.get(endpoint, -1)
+
+
+TestEndpoints = EndpointMachine.TestCase
+TestEndpoints.settings = examples(60, stateful_step_count=60)
+
+
+def test_a_full_table_of_endpoints_moves_and_empties():
+    count = 3000
+    fib = Fib(count)
+    place = {slot: (a16("198.51.100.1"), slot + 1) for slot in range(count)}
+    for slot, at in place.items():
+        fib.set_peer(slot, 1, *at)
+    for slot in range(0, count, 3):
+        place[slot] = (a16("2001:db8::1"), slot + 1)
+        fib.set_peer(slot, 1, *place[slot])
+    for slot in range(1, count, 3):
+        fib.drop_peer(slot)
+        del place[slot]
+
+    assert all(fib.peer_at(*at) == slot for slot, at in place.items())
+    assert all(fib.peer_at(a16("198.51.100.1"), slot + 1) == -1 for slot in range(0, count, 3))
+
+
+def test_clear_forgets_everything():
+    fib = Fib(PEERS)
+    fib.set_peer(0, 1, a16("198.51.100.1"), 9)
+    fib.set_route(a16("10.0.0.0"), 104, 0)
+    assert fib.lookup(a16("10.0.0.1")) == 0
+
+    fib.clear()
+
+    assert fib.lookup(a16("10.0.0.1")) == NOTHING
+    assert fib.peer_at(a16("198.51.100.1"), 9) == -1
+
+
+Table = Iterable[tuple[tuple[bytes, int], int]]
+
+
+def twins(table: Table, peers: dict[Endpoint, int]) -> tuple[Fib, Forwarding]:
+    """The same tables for both. A slot has one endpoint in the FIB: the last one wins."""
+    fib, slow, at = Fib(PEERS), SlowRoutes(), {}
+    for prefix, target in table:
+        fib.set_route(*prefix, target)
+        slow.set(*prefix, target)
+    for endpoint, slot in peers.items():
+        fib.set_peer(slot, 1, *endpoint)
+        at = {e: s for e, s in at.items() if s != slot} | {endpoint: slot}
+    return fib, Forwarding(at, slow.lookup)
+
+
+def numbers(decision: Decision) -> tuple[int, int, int]:
+    reason = -1 if decision.reason is None else int(decision.reason)
+    return int(decision.verdict), reason, -1 if decision.slot is None else decision.slot
+
+
+MAPPED = ipv6_packet(a16("10.0.0.1"), a16("10.0.0.2"))
+DEFAULTS = [((a16("0.0.0.0"), 96), 0), ((a16("::"), 0), 0)]
+
+
+@given(
+    segment=datagrams,
+    source=endpoints,
+    table=routes,
+    peers=endpoint_tables,
+    role=st.sampled_from(Role),
+    source_check=st.booleans(),
+)
+@example(MAPPED, Endpoint(a16("::1"), 1), DEFAULTS, {}, Role.SERVER, False)
+@examples(600)
+def test_verdicts_on_datagrams_agree(segment, source, table, peers, role, source_check):
+    fib, slow = twins(table, peers)
+
+    expected = decide_udp(segment, source, slow, role, source_check)
+
+    fast = fib.decide_udp(segment, source.address, source.port, role, source_check)
+    assert fast == numbers(expected)
+
+
+@st.composite
+def from_a_peer(draw: st.DrawFn):
+    """A datagram of a known peer with a source that often is his: the way to the end."""
+    table, peers = draw(routes), draw(endpoint_tables.filter(bool))
+    packet = draw(honest_packets())
+    source = draw(st.sampled_from(sorted(peers)))
+    inner = packet[8:24] if packet[0] >> 4 == 6 else V4_MAPPED + packet[12:16]
+    destination = packet[24:40] if packet[0] >> 4 == 6 else V4_MAPPED + packet[16:20]
+    table = [*table, ((inner, 128), peers[source])]
+    if draw(st.booleans()):
+        table.append(((destination, 128), draw(targets)))
+    return packet, source, table, peers
+
+
+@given(from_a_peer(), st.sampled_from(Role), st.booleans())
+@examples(300)
+def test_verdicts_on_a_peers_packets_agree(case, role, source_check):
+    packet, source, table, peers = case
+    fib, slow = twins(table, peers)
+
+    expected = decide_udp(packet, source, slow, role, source_check)
+
+    fast = fib.decide_udp(packet, source.address, source.port, role, source_check)
+    assert fast == numbers(expected)
+
+
+@given(packet=datagrams, table=routes)
+@example(MAPPED, DEFAULTS)
+@examples(300)
+def test_verdicts_on_the_hosts_packets_agree(packet, table):
+    fib, slow = twins(table, {})
+
+    assert fib.decide_tun(packet) == numbers(decide_tun(packet, slow))
+
+
+@pytest.mark.parametrize("target", [0, LOCAL, VOID])
+def test_a_mapped_address_inside_ipv6_is_not_ipv4(target):
+    fib, slow = twins([((a16("0.0.0.0"), 96), target), ((a16("::"), 0), target)], {})
+    packet = ipv6_packet(a16("fd00::1"), a16("10.0.0.2"))
+
+    assert fib.decide_tun(packet) == numbers(decide_tun(packet, slow))
+    assert fib.decide_udp(packet, a16("::1"), 1, Role.SERVER, False) == (0, -1, -1)
