@@ -88,7 +88,7 @@ class Asker(Generic[A]):
             self._fail(str(error))
             return None
         except TimeoutError:
-            self._fail(f"no answer within {self._spec.timeout:g} s")
+            self._fail(f"no whole answer within {self._spec.timeout:g} s")
             return None
         self._answered_at = boot_seconds()
         self._error = ""

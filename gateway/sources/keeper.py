@@ -129,7 +129,7 @@ class Keeper(Generic[K, R]):
         except SourceError as error:
             self._fail(str(error))
         except TimeoutError:
-            self._fail(f"no answer within {self._kept.timeout:g} s")
+            self._fail(f"no whole answer within {self._kept.timeout:g} s")
         else:
             await self._take(reading)
         await self._deliver(self._state())

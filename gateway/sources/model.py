@@ -81,6 +81,9 @@ class HttpSpec(msgspec.Struct, frozen=True):
     url: str
     timeout: float = HTTP_SECONDS
 
+    def __repr__(self) -> str:
+        return f"HttpSpec({self.label!r}, timeout={self.timeout!r})"
+
     @property
     def label(self) -> str:
         """How messages call it: without user, password and query, which may be secret."""
@@ -103,6 +106,9 @@ class PluginSpec(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "token", Secret(self.token))
+
+    def __repr__(self) -> str:
+        return f"PluginSpec({self.label!r}, timeout={self.timeout!r})"
 
     @property
     def label(self) -> str:

@@ -69,6 +69,7 @@ class RedisLoader:
             socket_timeout=spec.timeout,
             socket_connect_timeout=spec.timeout,
             protocol=2,
+            driver_info=None,  # it would look its own version up on disk
             retry=Retry(NoBackoff(), 0),
             single_connection_client=True,
         )

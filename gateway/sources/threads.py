@@ -7,6 +7,7 @@ that still waits for its last call refuses the next.
 """
 
 import asyncio
+import encodings.idna  # noqa: F401  (imported lazily else, when root's files are out of reach)
 import socket
 import threading
 from collections.abc import Callable

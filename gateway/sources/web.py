@@ -4,7 +4,6 @@ Proxies of the environment and compression are not used, cookies not kept. TLS t
 what the system trusts.
 """
 
-import encodings.idna  # noqa: F401  (imported lazily else, when root's files are out of reach)
 import socket
 from collections.abc import Mapping
 from typing import Literal
