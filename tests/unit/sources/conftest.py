@@ -86,7 +86,7 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def keep() -> Callable[..., object]:
-    """Run sources; used as async with keep(authers, routers) as (sources, receiver)."""
+    """Sources that run inside of an `async with`, which gives them and their receiver."""
 
     @asynccontextmanager
     async def keep(authers=(), routers=(), receiver=None):
@@ -188,7 +188,7 @@ def talks() -> dict[str, Callable[..., Talk]]:
 
 @pytest.fixture
 def serving() -> Callable[[], object]:
-    """Run an HTTP server on loopback; used as async with serving() as server."""
+    """An HTTP server on loopback that runs inside of an `async with`."""
 
     @asynccontextmanager
     async def serving() -> Iterator[Server]:
