@@ -163,6 +163,11 @@ def _refused(name: str | None, error: OSError) -> HostError:
         return HostError(f"{device} is in use by {holders}: choose another name= or stop it")
     if error.errno == errno.EINVAL:
         return HostError(f"{device} exists and is no single-queue TUN device: choose another name=")
+    if error.errno == errno.ENOTTY:
+        return HostError(
+            f"{device} cannot be created: {DEVICE_FILE} is not the kernel's TUN driver; "
+            "give the container the real one (--device /dev/net/tun)"
+        )
     return HostError(f"{device} cannot be created: {error.strerror}")
 
 

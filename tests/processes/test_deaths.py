@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -93,7 +93,8 @@ def test_crash_loop_ends_the_program(gateway: Gateway) -> None:
     while gateway.process.poll() is None:
         for child in gateway.children():
             if "udp-worker" in _name(child):
-                child.kill()
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
         time.sleep(0)
 
     assert gateway.process.returncode == 4
