@@ -37,7 +37,7 @@ DEPENDENCIES = {
 }
 """Each dependency, the name it is imported by, and the module where it does its work."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def run(*command: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=500,
+        timeout=280,
         env={**os.environ, "PYTHONSAFEPATH": "1"},
     )
     assert result.returncode == 0, result.stdout
