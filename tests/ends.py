@@ -168,7 +168,8 @@ def _order(server: str, port: int, count: int, packets: int) -> int:
     for number in range(packets):
         for flow, sock in enumerate(sockets):
             sock.send(_numbered((flow, (flow + 1) % count), number))
-    while ready := select.select(sockets, [], [], 1.0)[0]:
+    wanted = count * packets
+    while ready := select.select(sockets, [], [], 2.0 if received < wanted else 0.1)[0]:
         for sock in ready:
             number = struct.unpack_from("!I", sock.recv(2048), 20)[0]
             received += 1
