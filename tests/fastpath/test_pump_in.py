@@ -147,7 +147,19 @@ def second(version: int = 4, **fields) -> list[bytes]:
     ]
 
 
+def without_checksum() -> list[bytes]:
+    """UDP without a checksum, of contents whose sum would be right all the same."""
+    packets = []
+    for ident in (0, 1):
+        rest = datagram(*from_peer(), data(98) + b"\0\0")[26:28]
+        packet = datagram(*from_peer(), data(98) + rest, ident=ident)
+        assert packet[26:28] == b"\xff\xff"
+        packets.append(packet[:26] + b"\0\0" + packet[28:])
+    return packets
+
+
 NEVER_JOINED = {
+    "udp without a checksum that would fit": without_checksum(),
     "a gap in the sequence": second(seq=101),
     "a sequence again": second(seq=0),
     "a gap in the ids": second(ident=2),
