@@ -182,6 +182,8 @@ NEVER_JOINED = {
     "no ack": second(flags=0),
     "a fragment to follow": second(ip_flags=0x2000),
     "a later fragment": second(ip_flags=0x0001),
+    "fragments to follow": tcp_flow(2, ip_flags=0x2000),
+    "later fragments": tcp_flow(2, ip_flags=0x0001),
     "without payload": second(data=b""),
     "more ip options": second(ip_options=ROUTER_ALERT),
     "other ip options": [
