@@ -113,8 +113,11 @@ def test_datagrams_larger_than_the_tunnel(network, offload):
         echoed(one, two, address, sizes)
 
 
-@pytest.mark.parametrize("offload", ["on", "off"])
-@pytest.mark.parametrize("outer", ["1.2.3.4", "[2001:db8:1234::4]"], ids=["over-ipv4", "over-ipv6"])
+@pytest.mark.parametrize(
+    ("outer", "offload"),
+    [("1.2.3.4", "off"), ("1.2.3.4", "on"), ("[2001:db8:1234::4]", "on")],
+    ids=["over-ipv4-off", "over-ipv4-on", "over-ipv6-on"],
+)
 def test_full_mtu_and_one_byte_more(network, outer, offload):
     net = network(2)
     net.server(f"&offload={offload}", net=both(1))
