@@ -30,6 +30,10 @@ _READ: dict[RedisType, tuple[str, *tuple[int, ...]]] = {
 }
 
 
+_CONFUSED = (AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+"""What the client's parsers raise beside their own errors where bytes make no sense."""
+
+
 class RedisLoader:
     """Reads one key. A key that is not there is an empty table, as in GOST."""
 
@@ -59,7 +63,7 @@ class RedisLoader:
 
     def _client(self, host: str, port: int) -> "Redis":
         spec = self._spec
-        return Redis(
+        client = Redis(
             host=host,
             port=port,
             db=spec.db,
@@ -73,6 +77,9 @@ class RedisLoader:
             retry=Retry(NoBackoff(), 0),
             single_connection_client=True,
         )
+        # They trust the server, and raise anything where the answer is of another shape.
+        client.response_callbacks.clear()
+        return client
 
     async def _read(self, client: "Redis") -> Values:
         spec = self._spec
@@ -83,11 +90,14 @@ class RedisLoader:
             raise SourceError(f"the key has more than {ENTRY_LIMIT:,} entries")
         await _check_memory(client, spec.key)
         name, *range_ = _READ[spec.type]
-        return _checked(await _ask(client, name, spec.key, *range_))
+        return _checked(await _ask(client, name, spec.key, *range_), spec.type)
 
 
 async def _ask(client: "Redis", *command: str | int) -> object:
-    answer: object = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    try:
+        answer: object = await client.execute_command(*command)  # type: ignore[no-untyped-call]
+    except _CONFUSED:
+        raise SourceError("does not answer as a Redis server") from None
     return answer
 
 
@@ -100,14 +110,13 @@ async def _check_memory(client: "Redis", key: str) -> None:
         raise SourceError(f"the key takes more than {MEMORY_LIMIT:,} bytes")
 
 
-def _checked(found: object) -> Values:
-    if isinstance(found, dict):
-        return found
-    if isinstance(found, set):
-        return sorted(found)
-    if isinstance(found, list):
-        return found
-    raise SourceError("the server's answer is no table")
+def _checked(found: object, kind: RedisType) -> Values:
+    if not isinstance(found, list) or not all(isinstance(item, bytes) for item in found):
+        raise SourceError("the server's answer is no table")
+    if kind == "hash":
+        pairs = iter(found)
+        return dict(zip(pairs, pairs, strict=False))
+    return sorted(found) if kind == "set" else found
 
 
 async def _close(client: "Redis") -> None:

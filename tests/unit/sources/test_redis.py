@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -262,6 +262,14 @@ def test_nothing_is_imported_late(server, late_imports) -> None:
     assert late_imports(f"redis=RedisSpec('localhost', {server.port})") == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b":0\r\n+\r\n:1\r\n", b"%1\r\n*0\r\n", b":1\r\n:1\r\n*2147483647\r\n", b"*1\r\n" * 5000],
+)
+def test_an_answer_that_makes_no_sense(run, answer: bytes) -> None:
+    run(load_from(answer, pytest.raises(SourceError)))
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
@@ -288,21 +296,27 @@ def test_nothing_is_imported_late(server, late_imports) -> None:
     ).map(b"".join)
 )
 def test_no_answer_raises_anything_else(run, answer: bytes) -> None:
-    async def body() -> None:
-        async def talk(reader, writer) -> None:
-            writer.write(answer)
-            writer.write_eof()
-            await reader.read()
-            writer.close()
+    run(load_from(answer, suppress(SourceError)))
 
-        listening = await asyncio.start_server(talk, "127.0.0.1", 0)
-        port = listening.sockets[0].getsockname()[1]
-        with suppress(SourceError):
+
+async def load_from(answer: bytes, outcome: AbstractContextManager[object]) -> None:
+    """Load from a server that says these bytes, whatever it is asked."""
+
+    async def talk(reader, writer) -> None:
+        writer.write(answer)
+        writer.write_eof()
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    listening = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        with outcome:
             found = await RedisLoader(RedisSpec("127.0.0.1", port, timeout=5)).load()
             assert isinstance(found, dict | list)
+    finally:
         listening.close()
         pending = asyncio.all_tasks() - {asyncio.current_task()}
         if pending:
             await asyncio.wait(pending, timeout=5)
-
-    run(body())
