@@ -22,7 +22,7 @@ import pytest
 PROGRAMS = frozenset(
     {
         "ethtool", "gost", "ip", "iperf3", "iptables", "nft", "nmap", "nsenter", "ping", "ss",
-        "sudo", "tc", "tcpdump", "unshare",
+        "redis-server", "sudo", "tc", "tcpdump", "unshare",
     }
 )  # fmt: skip
 
