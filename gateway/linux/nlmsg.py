@@ -100,7 +100,8 @@ class Netlink:
             if message.flags & F_ACK:
                 waiting.add(number)
                 results[number] = 0
-        self._socket.send(data)
+        if data:
+            self._socket.send(data)
         while waiting:
             for kind, _, number, payload in self._receive():
                 if kind != NLMSG_ERROR or not first <= number <= self._sequence:

@@ -22,6 +22,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_network
 from typing import Literal, NamedTuple
 
@@ -94,6 +95,15 @@ class Wanted:
     endpoints: tuple[Address, ...] = ()
     persistent: bool = False
 
+    @cached_property
+    def into_tunnel(self) -> tuple[KernelRoute, ...]:
+        """The routes into the device, a default route as its halves."""
+        return tuple(
+            unicast(part, self.device, gateway)
+            for network, gateway in self.routes
+            for part in (network.subnets() if network.prefixlen == 0 else (network,))
+        )
+
 
 class RouteRecord(msgspec.Struct, frozen=True):
     """What must be undone after a crash, as payloads of route messages; kept on disk.
@@ -131,7 +141,7 @@ def plan(present: Sequence[KernelRoute], wanted: Wanted, former: RouteRecord) ->
     """
     problems: list[str] = []
     by_key = {route.key: route for route in present}
-    into = {route.key: route for route in tunnel_routes(wanted)}
+    into = {route.key: route for route in wanted.into_tunnel}
     for key, local in _local(present, into.values()).items():
         if not local.leads_to(wanted.device):
             problems.append(f"route={local.network}: a device of this host has that network")
@@ -139,10 +149,11 @@ def plan(present: Sequence[KernelRoute], wanted: Wanted, former: RouteRecord) ->
     for key in [route.key for route in into.values() if _is_endpoint(route, wanted.endpoints)]:
         problems.append(f"route={into[key].network}: that is the server itself")
         del into[key]
-    past = {route.key: route for route in _past_tunnel(present, wanted, into.values())}
+    displaced = {route.key: route for route in _parsed(former.displaced)}
+    outside = [*present, *displaced.values()]
+    past = {route.key: route for route in _past_tunnel(outside, wanted, into.values())}
     targets = past | into
 
-    displaced = {route.key: route for route in _parsed(former.displaced)}
     placed = {route.key for route in _parsed(former.placed)}
     steps: list[Step] = []
     for key, target in targets.items():
@@ -166,6 +177,13 @@ def plan(present: Sequence[KernelRoute], wanted: Wanted, former: RouteRecord) ->
         tuple(route.payload for route in displaced.values()),
     )
     return Plan(tuple(steps), record, tuple(problems))
+
+
+def both(one: RouteRecord, other: RouteRecord) -> RouteRecord:
+    """A record for the time between two."""
+    placed = dict.fromkeys(one.placed + other.placed)
+    displaced = dict.fromkeys(one.displaced + other.displaced)
+    return RouteRecord(one.place, tuple(placed), tuple(displaced))
 
 
 def undo_plan(present: Sequence[KernelRoute], record: RouteRecord) -> tuple[Step, ...]:
@@ -229,31 +247,21 @@ def way_past(base: KernelRoute, endpoint: Address) -> KernelRoute:
         for kind, value in _clean(base.payload)
         if kind not in (_DST, _PRIORITY, _TABLE)
     )
-    return _build(ip_network(endpoint), UNICAST, kept, scope=scope, flags=flags)
-
-
-def tunnel_routes(wanted: Wanted) -> Iterator[KernelRoute]:
-    """The routes into the device."""
-    for network, gateway in wanted.routes:
-        halves = network.subnets() if network.prefixlen == 0 else (network,)
-        for part in halves:
-            yield unicast(part, wanted.device, gateway)
+    past = _build(ip_network(endpoint), UNICAST, kept, scope=scope, flags=flags)
+    return past._replace(hops=base.hops)
 
 
 def _past_tunnel(
-    present: Sequence[KernelRoute], wanted: Wanted, into: Iterable[KernelRoute]
+    outside: Sequence[KernelRoute], wanted: Wanted, into: Iterable[KernelRoute]
 ) -> Iterator[KernelRoute]:
     swallowing = [route.network for route in into] if wanted.endpoints else []
     for endpoint in dict.fromkeys(wanted.endpoints):
-        lengths = [net.prefixlen for net in swallowing if covers_endpoint(net, endpoint)]
-        if not lengths:
+        if not any(covers_endpoint(network, endpoint) for network in swallowing):
             continue
-        best = _best(present, endpoint, wanted.device)
-        if best is None:
-            yield guard(endpoint)
-        elif best.length <= max(lengths):
+        best = _best(outside, endpoint, wanted.device)
+        if best is not None and best.length < 8 * len(best.destination):
             yield way_past(best, endpoint)
-            yield guard(endpoint)
+        yield guard(endpoint)
 
 
 def _best(present: Iterable[KernelRoute], endpoint: Address, device: int) -> KernelRoute | None:

@@ -64,21 +64,21 @@ class SystemRoutes:
             endpoints=wanted.endpoints if endpoints is None else tuple(endpoints),
             device=wanted.device if device is None else device,
         )
-        self._keys = frozenset(route.key for route in route_plan.tunnel_routes(self._wanted))
+        self._keys = frozenset(route.key for route in self._wanted.into_tunnel)
         return self.ensure()
 
     def ensure(self) -> int:
         """Make the kernel's table as wanted; the number of changes, 0 if nothing was amiss.
 
         What cannot be is in `problems`, in sentences. Raises HostError if the table
-        cannot be read, and what `save` raises, before anything was changed.
+        cannot be read, and what `save` raises: it is called before anything is changed
+        for what must be undone then, and afterwards for what need not any more.
         """
         with _open() as sock:
             plan = route_plan.plan(_read(sock), self._wanted, self.record)
-            if plan.record != self.record:
-                self._save(plan.record)
-                self.record = plan.record
+            self._write_down(route_plan.both(self.record, plan.record))
             failed = _apply(sock, plan.steps)
+            self._write_down(plan.record)
         self.problems = plan.problems + failed
         return len(plan.steps)
 
@@ -89,6 +89,11 @@ class SystemRoutes:
         except HostError as error:
             return (str(error),)
         return self.problems
+
+    def _write_down(self, record: RouteRecord) -> None:
+        if record != self.record:
+            self._save(record)
+            self.record = record
 
     def concerns(self, kind: int, payload: bytes) -> bool:
         """Whether a message of the kernel's may mean that `ensure` has work."""

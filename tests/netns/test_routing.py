@@ -118,10 +118,12 @@ def test_another_server(client, routes):
     assert way(client, "1.2.3.99") == "wan0"
 
 
-def test_a_server_on_the_same_link_needs_nothing(client, routes):
+def test_a_server_on_the_same_link(client, routes):
+    """Its network goes with the link, the guard does not."""
     inside(client, routes.want, routes=EVERYWHERE, endpoints=[ip_address("198.18.1.1")])
     assert way(client, "198.18.1.1") == "wan0"
-    assert len(ours(client)) == 4
+    client.ip("link set wan0 down")
+    assert way(client, "198.18.1.1") == "unreachable"
 
 
 def test_the_link_gone_the_guard_stands(client, routes):
@@ -222,6 +224,19 @@ def test_a_route_of_somebody_elses_comes_back(client, routes):
     assert inside(client, routes.close) == ()
     assert table(client) == before
     assert routes.record.displaced == ()
+    assert [len(record.displaced) for record in routes.saved] == [2, 0]
+
+
+def test_nothing_happens_that_cannot_be_written_down(client, routes):
+    def fail(record: RouteRecord) -> None:
+        raise OSError(28, "no space left")
+
+    before = table(client)
+    routes._save = fail
+    with pytest.raises(OSError, match="no space"):
+        inside(client, routes.want, routes=EVERYWHERE, endpoints=SERVERS)
+    assert table(client) == before
+    routes._save = [].append
 
 
 def test_a_network_of_the_hosts_own_is_not_taken(client, routes):

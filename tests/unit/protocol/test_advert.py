@@ -1,6 +1,7 @@
 """Advertisements and answers: exact bytes, every damage, and never a heartbeat."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -122,6 +123,13 @@ def test_vectors_both_ways(message: Advertisement | Answer, text: str) -> None:
     assert message.build() == datagram
     assert type(message).parse(datagram) == message
     assert type(message).parse(memoryview(datagram)) == message
+
+
+@pytest.mark.parametrize(("message", "text"), VECTORS)
+def test_the_document_has_these_bytes(message: Advertisement | Answer, text: str) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "advertisements.md").read_text()
+
+    assert "".join(text.split()) in "".join(document.split())
 
 
 @given(st.one_of(advertisements, answers))
