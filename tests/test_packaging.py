@@ -37,6 +37,12 @@ DEPENDENCIES = {
 }
 """Each dependency, the name it is imported by, and the module where it does its work."""
 
+EXTRAS = {
+    "redis": ("redis", "gateway/sources/redis.py"),
+    "aiohttp": ("aiohttp", "gateway/sources/web.py"),
+}
+"""The same of what only the extras need. They are imported when a source asks for them."""
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -126,7 +132,7 @@ def imported_packages(file: str) -> set[str]:
 
 
 def requirement_name(requirement: str) -> str:
-    return requirement.partition(">")[0]
+    return requirement.partition(">")[0].partition("[")[0]
 
 
 def test_every_dependency_does_its_work_in_the_module_named() -> None:
@@ -136,8 +142,19 @@ def test_every_dependency_does_its_work_in_the_module_named() -> None:
         assert package in imported_packages(file), f"{file} does not import {package}"
 
 
+def test_every_extra_does_its_work_in_the_module_named() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    everything = ",".join(name for name in extras if name != "all")
+    assert extras["all"] == [f"tun-gateway[{everything}]"]
+    declared = {requirement_name(line) for name in extras if name != "all" for line in extras[name]}
+    assert declared == EXTRAS.keys()
+    for package, file in EXTRAS.values():
+        assert package in imported_packages(file), f"{file} does not import {package}"
+
+
 def test_nothing_else_is_imported() -> None:
-    known = {package for package, _ in DEPENDENCIES.values()} | sys.stdlib_module_names
+    declared = [*DEPENDENCIES.values(), *EXTRAS.values()]
+    known = {package for package, _ in declared} | sys.stdlib_module_names
     for file in modules(".py"):
         assert imported_packages(file) <= known | {"gateway"}, file
 

@@ -17,9 +17,11 @@ HEAD = "# The exact versions `make setup` and `make test` install. Written by `m
 
 
 def wanted() -> list[str]:
-    """Every requirement by name: of the package, of building it, of testing it."""
+    """Every requirement by name: of the package and its extras, of building it, of testing it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     names = [*project["project"]["dependencies"], *project["build-system"]["requires"], "pip"]
+    for extra in project["project"]["optional-dependencies"].values():
+        names += [line for line in extra if not line.startswith("tun-gateway")]
     for file in sorted(LOCK.parent.glob("*.txt")):
         if file != LOCK:
             lines = file.read_text().splitlines()

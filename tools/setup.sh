@@ -102,7 +102,7 @@ wanted_packages() {
     echo iperf3 iproute2 iputils-ping
     [ -z "$for_tests" ] ||
         echo clang 'libclang-rt-dev|libclang-rt-14-dev|libclang-common-14-dev' \
-            ethtool iptables nftables nmap procps tcpdump
+            ethtool iptables nftables nmap procps redis-server tcpdump
 }
 
 installed() {
@@ -233,7 +233,8 @@ install_gateway() {
     pip .venv/tools wheel --no-build-isolation --no-deps --wheel-dir .venv/wheel .venv/src ||
         fail "the gateway could not be built; the compiler's reason is above."
     pip .venv uninstall --yes tun-gateway 2>/dev/null
-    pip .venv install --constraint requirements/lock.txt .venv/wheel/*.whl ||
+    wheel=$(cd .venv/wheel && echo *.whl)
+    pip .venv install --constraint requirements/lock.txt ".venv/wheel/$wheel[all]" ||
         fail "the gateway could not be installed; pip's reason is above."
 }
 
