@@ -23,6 +23,7 @@ Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 Offload = Literal["auto", "on", "off"]
+Mss = Literal["auto", "off"]
 
 DEFAULT_MTU = 1420
 """Room for UDP over IPv6 (48 bytes) and then some on a 1500-byte path; GOST's value."""
@@ -99,6 +100,7 @@ class Service(msgspec.Struct, frozen=True):
     passphrase: bytes = b""
     workers: int | None = None
     offload: Offload = "auto"
+    mss: Mss = "auto"
     source_check: bool = True
     credentials: tuple[Credential, ...] | None = None
     place: str = ""

@@ -158,6 +158,15 @@ OFFLOAD: Option[str] = Option(
     "Super-packets on the device and the socket: as far as the kernel can, required, or not used.",
     default="auto",
 )
+MSS: Option[str] = Option(
+    "mss",
+    "listener",
+    values.choice("auto", "off"),
+    "auto or off",
+    "Clamp the MSS that TCP connections through the tunnel announce to what fits its `mtu`, so "
+    "that hosts on a LAN need not learn it from ICMP.",
+    default="auto",
+)
 SOURCE_CHECK: Option[bool] = Option(
     "sourceCheck",
     "handler",
@@ -189,6 +198,7 @@ OPTIONS: tuple[Option[object], ...] = (
     PASSPHRASE,
     WORKERS,
     OFFLOAD,
+    MSS,
     SOURCE_CHECK,
     USER,
     _known("bufferSize", "handler", "useless", "GOST ignores it too."),

@@ -83,6 +83,7 @@ def _listener_metadata(service: Service) -> Plain:
     if service.workers is not None:
         metadata["workers"] = service.workers
     metadata["offload"] = service.offload
+    metadata["mss"] = service.mss
     return metadata
 
 

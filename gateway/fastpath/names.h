@@ -66,7 +66,8 @@ enum { TARGET_LOCAL = -1, TARGET_VOID = -2, TARGET_NOTHING = -3 };
     X(TUN_READS, "tun_reads")                                                                      \
     X(GSO_FALLBACKS, "gso_fallbacks")                                                              \
     X(MERGE_FALLBACKS, "merge_fallbacks")                                                          \
-    X(SOCKET_ERRORS, "socket_errors")
+    X(SOCKET_ERRORS, "socket_errors")                                                              \
+    X(ANSWERED_PACKETS, "answered_packets")
 
 enum counter {
 #define COUNTER_ENUM(name, text) COUNTER_##name,

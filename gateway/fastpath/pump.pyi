@@ -32,6 +32,7 @@ class Reader:
         doorbells: list[int],
         fib: Fib,
         page: Page,
+        mss_mtu: int = 0,
     ) -> None: ...
     def run(self, timeout: float) -> int: ...
 
@@ -40,7 +41,10 @@ class Worker:
 
     `family` is the socket's (AF_INET, or AF_INET6 for dual-stack). `gso`: groups may
     be sent with UDP_SEGMENT. `merge_tcp`, `merge_udp`: what the device takes as
-    super-packets. Whether GRO is on is the socket's own affair.
+    super-packets. Whether GRO is on is the socket's own affair. `own4`, `own6`: the
+    gateway's tunnel addresses, 16 bytes each; peers get ICMP errors from them for
+    addresses that nobody has, or none where they are zero. `mss_mtu`: the MSS of SYNs
+    is clamped to this MTU, by the reader too; 0: it is not.
     """
 
     def __init__(
@@ -60,6 +64,9 @@ class Worker:
         gso: bool,
         merge_tcp: bool,
         merge_udp: bool,
+        own4: bytes = ...,
+        own6: bytes = ...,
+        mss_mtu: int = 0,
     ) -> None: ...
     def run(self, timeout: float) -> int: ...
     def punts(self) -> list[tuple[bytes, int, int, bytes, bytes]]:

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from gateway.fastpath.counters cimport Page, page
-from gateway.fastpath.fib cimport Fib, address, address_store, endpoint, fib
+from gateway.fastpath.fib cimport Fib, address, address_load, address_store, endpoint, fib
 from gateway.fastpath.ring cimport (
     Ring,
     ring,
@@ -31,7 +31,9 @@ cdef extern from "reader.h" nogil:
         unsigned rings
         ring_producer *ring
         int *doorbell
+        uint32_t mss_mtu
 
+    void reader_open(reader *r)
     unsigned reader_run(reader *r, uint64_t timeout)
 
 cdef extern from "worker.h" nogil:
@@ -65,6 +67,9 @@ cdef extern from "worker.h" nogil:
         ring_consumer ring
         unsigned punts
         punt *punt
+        address own4
+        address own6
+        uint32_t mss_mtu
         sender_s sender
         tun_writer writer
 
@@ -85,12 +90,18 @@ cdef int same_peers(Fib f, Page p) except -1:
     return 0
 
 
+cdef uint32_t checked_mtu(uint32_t mtu) except? 0:
+    if mtu and not 128 <= mtu <= 65535:
+        raise ValueError(f"SYNs cannot be clamped to an MTU of {mtu}")
+    return mtu
+
+
 cdef class Reader:
     cdef reader *at
     cdef object keep
 
     def __cinit__(self, *, int tun, int channel, rings, doorbells, Fib fib not None,
-                  Page page not None):
+                  Page page not None, uint32_t mss_mtu=0):
         cdef unsigned i
         cdef Ring r
         if not 1 <= len(rings) <= READER_RINGS or len(doorbells) != len(rings):
@@ -104,6 +115,8 @@ cdef class Reader:
         self.at.channel = channel
         self.at.fib = fib.at
         self.at.page = page.at
+        self.at.mss_mtu = checked_mtu(mss_mtu)
+        reader_open(self.at)
         self.at.rings = <unsigned>len(rings)
         for i in range(self.at.rings):
             r = rings[i]
@@ -127,7 +140,8 @@ cdef class Worker:
 
     def __cinit__(self, *, int udp, int tun, int channel, Ring ring not None, int doorbell,
                   Fib fib not None, Page page not None, int role, bint connected, int family,
-                  bint source_check, bint gso, bint merge_tcp, bint merge_udp):
+                  bint source_check, bint gso, bint merge_tcp, bint merge_udp,
+                  bytes own4=bytes(16), bytes own6=bytes(16), uint32_t mss_mtu=0):
         same_peers(fib, page)
         self.at = <worker *>calloc(1, sizeof(worker))
         if self.at == NULL:
@@ -140,6 +154,11 @@ cdef class Worker:
         self.at.family = family
         self.at.role = role
         self.at.source_check = source_check
+        if len(own4) != 16 or len(own6) != 16:
+            raise ValueError("an address is 16 bytes here")
+        self.at.own4 = address_load(own4)
+        self.at.own6 = address_load(own6)
+        self.at.mss_mtu = checked_mtu(mss_mtu)
         self.at.fib = fib.at
         self.at.page = page.at
         ring_attach_consumer(&self.at.ring, ring.at)

@@ -12,7 +12,10 @@
 
 #include <poll.h>
 
+#include "bucket.h"
 #include "decide.h"
+#include "icmp.h"
+#include "mss.h"
 #include "ring.h"
 #include "split.h"
 
@@ -30,8 +33,15 @@ struct reader {
     int doorbell[READER_RINGS];
     bool touched[READER_RINGS];
     unsigned events;
+    struct bucket answers;
+    uint32_t mss_mtu; /* SYNs are clamped to this MTU; 0: they are not */
     uint8_t spill[RECORD_MAX + 1];
 };
+
+static inline void reader_open(struct reader *r)
+{
+    r->answers = (struct bucket){ANSWER_RATE, ANSWER_BURST, 0, 0};
+}
 
 static inline void reader_queue(struct reader *r, uint8_t *record, uint32_t bytes, bool in_place,
                                 const struct shape *shape, int32_t slot)
@@ -53,6 +63,22 @@ static inline void reader_queue(struct reader *r, uint8_t *record, uint32_t byte
     r->last = ring;
     count(r->page, COUNTER_QUEUED_PACKETS, shape->segments);
     count(r->page, COUNTER_QUEUED_BYTES, bytes - VNET_BYTES);
+}
+
+/* Tell the host that nobody has the address it sent to. The answer comes from that very
+ * address: the host would take one from its own for a forgery. */
+static inline void reader_answer(struct reader *r, const struct shape *shape)
+{
+    uint8_t answer[VNET_BYTES + ICMP_BYTES_MAX] = {0};
+    struct inner inner;
+
+    if (inner_parse(shape->packet, shape->length, &inner) >= 0 ||
+        !bucket_take(&r->answers, monotonic_ns()))
+        return;
+    uint32_t n = icmp_unreachable(shape->packet, shape->length, inner.destination,
+                                  answer + VNET_BYTES);
+    if (n && write(r->tun, answer, VNET_BYTES + n) >= 0)
+        count(r->page, COUNTER_ANSWERED_PACKETS, 1);
 }
 
 /* One packet. Returns its bytes, or 0: nothing to read. */
@@ -77,10 +103,14 @@ static inline uint32_t reader_take(struct reader *r)
         struct decision d = decide_tun(r->fib, shape.packet, shape.length);
         if (d.verdict == VERDICT_FORWARD && (uint32_t)d.slot < r->fib->peer_count) {
             count(r->page, COUNTER_TUN_READ_PACKETS, shape.segments);
+            if (r->mss_mtu && !shape.size)
+                mss_clamp(shape.packet, shape.length, r->mss_mtu, shape.complete);
             reader_queue(r, record, (uint32_t)n, in_place, &shape, d.slot);
             return (uint32_t)n;
         }
         reason = d.reason >= 0 ? d.reason : REASON_STALE_PEER;
+        if (reason == REASON_NO_PEER)
+            reader_answer(r, &shape);
     }
     count(r->page, COUNTER_TUN_READ_PACKETS, shape.segments);
     count(r->page, COUNTER_DROP + reason, shape.segments);

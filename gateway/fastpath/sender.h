@@ -45,12 +45,18 @@ enum event { /* why run() came back, as bits */
     EVENT_SOURCE_GONE = 16
 };
 
+enum origin { /* whose sums a datagram belongs to */
+    FROM_UDP,  /* forwarded */
+    FROM_RING, /* the host's */
+    FROM_US    /* an answer of ours: in nobody's sums but its own */
+};
+
 struct send_item {
     int32_t slot;
     uint32_t first, vectors; /* in sender.vectors */
     uint32_t segments, segment, bytes;
-    bool closed;    /* a shorter datagram was the last */
-    bool from_ring; /* else forwarded: UDP to UDP */
+    bool closed; /* a shorter datagram was the last */
+    enum origin origin;
 };
 
 struct sender {
@@ -101,19 +107,19 @@ static inline void sender_vector(struct sender *s, struct send_item *item, const
 
 /* Queue one datagram: `head` from sender_header (or NULL), then `body`. Call
  * sender_room first. The peer in `slot` must exist. */
-static inline void sender_put(struct sender *s, int32_t slot, bool from_ring, const uint8_t *head,
-                              uint32_t head_bytes, const uint8_t *body, uint32_t body_bytes)
+static inline void sender_put(struct sender *s, int32_t slot, enum origin origin,
+                              const uint8_t *head, uint32_t head_bytes, const uint8_t *body, uint32_t body_bytes)
 {
     uint32_t bytes = head_bytes + body_bytes;
     struct send_item *item = s->items ? &s->item[s->items - 1] : NULL;
     bool group = s->gso && s->fib->peers[slot].single_until <= s->now;
 
-    if (!item || !group || item->closed || item->slot != slot || item->from_ring != from_ring ||
+    if (!item || !group || item->closed || item->slot != slot || item->origin != origin ||
         bytes > item->segment || item->segments == SENDER_SEGMENTS ||
         item->bytes + bytes > SENDER_BYTES) {
         item = &s->item[s->items++];
         *item = (struct send_item){.slot = slot, .first = s->vectors_used, .segment = bytes,
-                                   .closed = !group, .from_ring = from_ring};
+                                   .closed = !group, .origin = origin};
     }
     if (bytes < item->segment)
         item->closed = true;
@@ -130,8 +136,13 @@ static inline void sender_put(struct sender *s, int32_t slot, bool from_ring, co
 static inline void sender_count_sent(struct sender *s, const struct send_item *item,
                                      uint64_t packets, uint64_t bytes)
 {
-    count(s->page, item->from_ring ? COUNTER_SENT_PACKETS : COUNTER_FORWARDED_PACKETS, packets);
-    count(s->page, item->from_ring ? COUNTER_SENT_BYTES : COUNTER_FORWARDED_BYTES, bytes);
+    if (item->origin == FROM_US) {
+        count(s->page, COUNTER_ANSWERED_PACKETS, packets);
+    } else {
+        bool ring = item->origin == FROM_RING;
+        count(s->page, ring ? COUNTER_SENT_PACKETS : COUNTER_FORWARDED_PACKETS, packets);
+        count(s->page, ring ? COUNTER_SENT_BYTES : COUNTER_FORWARDED_BYTES, bytes);
+    }
     count_peer(s->page, item->slot, PEER_TX_PACKETS, packets);
     count_peer(s->page, item->slot, PEER_TX_BYTES, bytes);
 }
@@ -139,7 +150,11 @@ static inline void sender_count_sent(struct sender *s, const struct send_item *i
 static inline void sender_count_drop(struct sender *s, const struct send_item *item, int reason,
                                      uint64_t packets)
 {
-    count(s->page, (item->from_ring ? COUNTER_RING_DROP : COUNTER_DROP) + reason, packets);
+    if (item->origin == FROM_US)
+        count(s->page, COUNTER_SOCKET_ERRORS, packets);
+    else
+        count(s->page, (item->origin == FROM_RING ? COUNTER_RING_DROP : COUNTER_DROP) + reason,
+              packets);
     count_peer(s->page, item->slot, PEER_TX_DROPPED, packets);
 }
 

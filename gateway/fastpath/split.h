@@ -157,7 +157,7 @@ static inline void split_send(struct sender *s, struct shape *shape, int32_t slo
         if (shape->complete)
             shape_complete(shape);
         sender_room(s);
-        sender_put(s, slot, true, NULL, 0, shape->packet, shape->length);
+        sender_put(s, slot, FROM_RING, NULL, 0, shape->packet, shape->length);
         return;
     }
     uint32_t payload = shape->length - shape->headers, offset = 0;
@@ -166,7 +166,7 @@ static inline void split_send(struct sender *s, struct shape *shape, int32_t slo
         sender_room(s);
         uint8_t *header = sender_header(s);
         split_header(shape, header, index, offset, size);
-        sender_put(s, slot, true, header, shape->headers, shape->packet + shape->headers + offset,
+        sender_put(s, slot, FROM_RING, header, shape->headers, shape->packet + shape->headers + offset,
                    size);
         offset += size;
     }

@@ -14,8 +14,11 @@
 
 #include <poll.h>
 
+#include "bucket.h"
 #include "decide.h"
+#include "icmp.h"
 #include "merge.h"
+#include "mss.h"
 #include "ring.h"
 #include "sender.h"
 #include "split.h"
@@ -35,13 +38,8 @@
 #define PUNT_KNOWN_BURST 4000u
 #define PUNT_UNKNOWN_RATE 1000u
 #define PUNT_UNKNOWN_BURST 1000u
+#define ANSWERS 16 /* ICMP errors in one burst */
 #define REFUSED_NS 20000000u /* a refused socket is reported no more often */
-
-struct bucket {
-    uint64_t rate, burst; /* tokens a second, tokens at most */
-    uint64_t tokens;      /* in nanotokens */
-    uint64_t at;
-};
 
 struct punt {
     struct endpoint from;
@@ -64,12 +62,16 @@ struct worker {
     struct fib *fib;
     struct page *page;
     struct ring_consumer ring;
-    struct bucket known, unknown;
+    struct bucket known, unknown, answers;
+    struct address own4, own6; /* of this gateway in the tunnel; all zero: none */
+    uint32_t mss_mtu;          /* SYNs are clamped to this MTU; 0: they are not */
     unsigned events;
     unsigned punts;
     struct sender sender;
     struct tun_writer writer;
     struct punt punt[PUNTS];
+    unsigned answered; /* of this burst */
+    uint8_t answer[ANSWERS][ICMP_BYTES_MAX];
     struct mmsghdr message[RECEIVE_MESSAGES];
     struct iovec vector[RECEIVE_MESSAGES];
     struct sockaddr_in6 name[RECEIVE_MESSAGES];
@@ -79,21 +81,6 @@ struct worker {
     } control[RECEIVE_MESSAGES];
     uint8_t arena[RECEIVE_MESSAGES][RECEIVE_BYTES];
 };
-
-static inline bool bucket_take(struct bucket *b, uint64_t now)
-{
-    uint64_t full = b->burst * 1000000000u;
-    uint64_t passed = now - b->at;
-
-    b->at = now;
-    b->tokens = passed > 10000000000u ? full : b->tokens + passed * b->rate;
-    if (b->tokens > full)
-        b->tokens = full;
-    if (b->tokens < 1000000000u)
-        return false;
-    b->tokens -= 1000000000u;
-    return true;
-}
 
 static inline void worker_punt(struct worker *w, const struct arrival *from, const uint8_t *datagram,
                                uint32_t bytes, uint64_t now)
@@ -116,12 +103,32 @@ static inline void worker_punt(struct worker *w, const struct arrival *from, con
     w->events |= EVENT_PUNTS;
 }
 
+/* Tell a peer that nobody has the address it sent to. Borrowed until the sender's flush. */
+static inline void worker_answer(struct worker *w, int32_t sender, const uint8_t *packet,
+                                 uint32_t bytes, uint64_t now)
+{
+    struct address own = packet[0] >> 4 == 4 ? w->own4 : w->own6;
+
+    if (sender < 0 || !(own.high | own.low) || w->answered == ANSWERS ||
+        !bucket_take(&w->answers, now))
+        return;
+    uint8_t *answer = w->answer[w->answered];
+    uint32_t n = icmp_unreachable(packet, bytes, own, answer);
+    if (!n)
+        return;
+    w->answered++;
+    sender_room(&w->sender);
+    sender_put(&w->sender, sender, FROM_US, NULL, 0, answer, n);
+}
+
 static inline void worker_segment(struct worker *w, const struct arrival *from, uint8_t *segment,
                                   uint32_t bytes, uint64_t now)
 {
     struct decision d =
         decide_udp(w->fib, segment, bytes, from->sender, w->role, w->source_check);
 
+    if (w->mss_mtu && d.verdict <= VERDICT_FORWARD)
+        mss_clamp(segment, bytes, w->mss_mtu, false);
     switch (d.verdict) {
     case VERDICT_DELIVER:
         merge_put(&w->writer, segment, bytes);
@@ -132,13 +139,15 @@ static inline void worker_segment(struct worker *w, const struct arrival *from, 
             return;
         }
         sender_room(&w->sender);
-        sender_put(&w->sender, d.slot, false, NULL, 0, segment, bytes);
+        sender_put(&w->sender, d.slot, FROM_UDP, NULL, 0, segment, bytes);
         return;
     case VERDICT_PUNT:
         worker_punt(w, from, segment, bytes, now);
         return;
     case VERDICT_DROP:
         count(w->page, COUNTER_DROP + d.reason, 1);
+        if (d.reason == REASON_NO_PEER)
+            worker_answer(w, from->sender, segment, bytes, now);
     }
 }
 
@@ -232,6 +241,7 @@ static inline bool worker_receive(struct worker *w, uint64_t now)
         return false;
     }
     count(w->page, COUNTER_RECEIVE_BURSTS, 1);
+    w->answered = 0;
     for (int i = 0; i < n; i++)
         worker_datagram(w, (unsigned)i, now);
     sender_flush(&w->sender);
@@ -324,6 +334,7 @@ static inline void worker_open(struct worker *w)
         w->vector[i] = (struct iovec){w->arena[i], RECEIVE_BYTES};
     w->known = (struct bucket){PUNT_KNOWN_RATE, PUNT_KNOWN_BURST, 0, 0};
     w->unknown = (struct bucket){PUNT_UNKNOWN_RATE, PUNT_UNKNOWN_BURST, 0, 0};
+    w->answers = (struct bucket){ANSWER_RATE, ANSWER_BURST, 0, 0};
 }
 
 #endif

@@ -22,6 +22,7 @@ from gateway.linux.shared import Arena
 from gateway.log import event, get_logger
 from gateway.protocol.forwarding import Role
 from gateway.protocol.messages import FromChild, Punts, Trouble
+from gateway.protocol.packet import ANY, pack_address
 from gateway.protocol.peers import CAPACITY
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
@@ -202,7 +203,10 @@ class TunService:
 
     def _build_reader(self, place: Place) -> Child:
         opened = self.opened
-        return TunReader(place, ReaderParts(opened.device.fd, opened.rings, opened.doorbells))
+        return TunReader(
+            place,
+            ReaderParts(opened.device.fd, opened.rings, opened.doorbells, _mss_mtu(self.config)),
+        )
 
     def _build_worker(self, index: int, place: Place) -> Child:
         opened, config = self.opened, self.config
@@ -219,6 +223,9 @@ class TunService:
             gso=opened.probe.gso,
             merge_tcp="tso4" in opened.device.offloads,
             merge_udp="uso4" in opened.device.offloads,
+            own4=_own_address(config, 4),
+            own6=_own_address(config, 6),
+            mss_mtu=_mss_mtu(config),
         )
         return UdpWorker(place, parts)
 
@@ -267,3 +274,16 @@ class TunService:
             self.hub.tick(self._loop.boot)
         if self.uplink is not None:
             self.uplink.tick()
+
+
+def _mss_mtu(service: model.Service) -> int:
+    """The MTU that SYNs are clamped to, 0 for none."""
+    return service.mtu if service.mss == "auto" else 0
+
+
+def _own_address(service: model.Service, version: int) -> bytes:
+    """The first tunnel address of a family, where ICMP errors to peers come from; or ANY."""
+    if service.role is not Role.SERVER:
+        return ANY
+    own = next((net.ip for net in service.nets if net.version == version), None)
+    return ANY if own is None else pack_address(own)

@@ -20,6 +20,7 @@ class ReaderParts:
     tun: int
     rings: tuple[memoryview, ...]
     doorbells: tuple[int, ...]
+    mss_mtu: int
 
 
 class TunReader(DataChild):
@@ -38,6 +39,7 @@ class TunReader(DataChild):
             doorbells=list(self._parts.doorbells),
             fib=fib,
             page=self.page,
+            mss_mtu=self._parts.mss_mtu,
         )
 
     def turns(self, timeout: float) -> int:

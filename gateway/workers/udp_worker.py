@@ -36,6 +36,9 @@ class WorkerParts:
     gso: bool
     merge_tcp: bool
     merge_udp: bool
+    own4: bytes
+    own6: bytes
+    mss_mtu: int
 
 
 class UdpWorker(DataChild):
@@ -64,6 +67,9 @@ class UdpWorker(DataChild):
             gso=parts.gso,
             merge_tcp=parts.merge_tcp,
             merge_udp=parts.merge_udp,
+            own4=parts.own4,
+            own6=parts.own6,
+            mss_mtu=parts.mss_mtu,
         )
 
     def turns(self, timeout: float) -> int:

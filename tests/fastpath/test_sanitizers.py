@@ -27,6 +27,7 @@ RUNS = {
     "merge": 6_000,
     "worker": 20_000,
     "reader": 20_000,
+    "answer": 60_000,
 }
 """Fuzz targets, and inputs for each: some 10 s in all."""
 

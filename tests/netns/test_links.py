@@ -221,3 +221,16 @@ def test_counters_of_a_peer_tell_its_traffic(network):
         assert peer["rx_bytes"] > 4 << 20
         assert peer["tx_bytes"] > 4 << 20
     assert client.service()["uplink"]["tx_bytes"] > 4 << 20
+
+
+def test_an_address_that_nobody_has_is_answered(network):
+    """Not a black hole: the ping fails at once, for a client and for the server itself."""
+    net = network()
+    net.server()
+    net.client(1)
+    reaches(net.lab.clients[0], "192.168.123.1")
+
+    for host in (net.lab.clients[0], net.lab.server):
+        done = host.run("ping", "-c", "1", "-W", "3", "192.168.123.77", check=False)
+
+        assert "Destination Host Unreachable" in done.stdout

@@ -12,7 +12,7 @@ from gateway.config.tree import Report, plain
 
 SERVER = (
     "tun://192.168.123.2:geheim@:8421?net=192.168.123.1/24,fd00::1/64&name=hub&workers=2"
-    "&routes=10.1.0.0/16%20192.168.123.9&user=nobody&offload=off"
+    "&routes=10.1.0.0/16%20192.168.123.9&user=nobody&offload=off&mss=off"
 )
 CLIENT = (
     "tun://:0/[2001:db8::1]:8421,hub:9?net=10.0.0.2/24&keepAlive=true&ttl=1m30s&passphrase=geheim"
@@ -44,6 +44,7 @@ def without_places(config):
                 s.passphrase,
                 s.workers,
                 s.offload,
+                s.mss,
                 s.source_check,
                 s.credentials,
             )
@@ -123,6 +124,7 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                         "routes": ["10.1.0.0/16 192.168.123.9"],
                         "workers": 2,
                         "offload": "off",
+                        "mss": "off",
                     },
                 },
                 "metadata": {"user": "nobody"},
@@ -136,7 +138,12 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                 },
                 "listener": {
                     "type": "tun",
-                    "metadata": {"net": "10.0.0.2/24", "mtu": 1300, "offload": "auto"},
+                    "metadata": {
+                        "net": "10.0.0.2/24",
+                        "mtu": 1300,
+                        "offload": "auto",
+                        "mss": "auto",
+                    },
                 },
                 "forwarder": {
                     "nodes": [

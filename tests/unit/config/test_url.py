@@ -12,7 +12,7 @@ SERVER = "tun://:8421?net=192.168.123.1/24"
 CLIENT = "tun://:0/1.2.3.4:8421?net=192.168.123.2/24"
 NAMES = (
     "net, name, mtu, route, routes, gw, keepAlive, ttl, passphrase, workers, offload, "
-    "sourceCheck, user"
+    "mss, sourceCheck, user"
 )
 
 

@@ -1,0 +1,29 @@
+/* A token bucket: so many a second, and so many at once. */
+#ifndef GATEWAY_BUCKET_H
+#define GATEWAY_BUCKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bucket {
+    uint64_t rate, burst; /* tokens a second, tokens at most */
+    uint64_t tokens;      /* in nanotokens */
+    uint64_t at;          /* monotonic ns; a bucket that was never used is full */
+};
+
+static inline bool bucket_take(struct bucket *b, uint64_t now)
+{
+    uint64_t full = b->burst * 1000000000u;
+    uint64_t passed = now - b->at;
+
+    b->at = now;
+    b->tokens = passed > 10000000000u ? full : b->tokens + passed * b->rate;
+    if (b->tokens > full)
+        b->tokens = full;
+    if (b->tokens < 1000000000u)
+        return false;
+    b->tokens -= 1000000000u;
+    return true;
+}
+
+#endif

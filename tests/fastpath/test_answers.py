@@ -1,0 +1,225 @@
+"""What the data path says and changes of itself: ICMP errors, and the MSS of SYNs."""
+
+import struct
+
+import pytest
+from fastpath.rig import HOST, Rig, examples, tunnel_address
+from fastpath.twins import (
+    ACK,
+    SYN,
+    VNET_SIZE,
+    needs_checksum,
+    plain,
+    split_record,
+    tcp_packet,
+    with_checksums,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import UDP, a16, echo_request, ip_packet, udp_packet
+
+from gateway.protocol.packet import checksum, pseudo_header
+
+NOBODY = {4: a16("10.0.0.99"), 6: a16("fd00::99")}
+OUTSIDE = {4: a16("192.0.2.1"), 6: a16("2001:db8::1")}
+UNREACHABLE = {4: (3, 1), 6: (1, 3)}
+IP_SIZE = {4: 20, 6: 40}
+LIMIT = {4: 576, 6: 1280}
+
+
+def answering() -> Rig:
+    rig = Rig(merge=False)
+    rig.worker_parts |= {"own4": HOST[0], "own6": HOST[1]}
+    rig.succeed()
+    return rig
+
+
+def check_answer(answer: bytes, about: bytes, source: bytes, version: int) -> None:
+    """A whole destination-unreachable from `source`, quoting the packet's beginning."""
+    ip, body = answer[: IP_SIZE[version]], answer[IP_SIZE[version] :]
+    assert (body[0], body[1]) == UNREACHABLE[version]
+    assert body[8:] == about[: LIMIT[version] - IP_SIZE[version] - 8]
+    if version == 4:
+        assert (ip[12:16], ip[16:20]) == (source[12:], about[12:16])
+        assert checksum(ip) == 0
+        assert checksum(body) == 0
+    else:
+        assert (ip[8:24], ip[24:40]) == (source, about[8:24])
+        assert checksum(pseudo_header(source, about[8:24], 58, len(body)) + body) == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("size", [0, 1000, 1350])
+def test_a_peer_learns_that_nobody_has_an_address(version, size):
+    """From the gateway's own address, to the peer that asked; in no other sum."""
+    with answering() as rig:
+        peer = rig.peer(0)
+        packet = udp_packet(tunnel_address(0, version), NOBODY[version], 1, 2, bytes(size))
+
+        rig.send(0, packet)
+        rig.work()
+
+        check_answer(peer.receive(1)[0], packet, HOST[version == 6], version)
+        assert rig.drops() == {"no_peer": 1}
+        assert rig.counted("answered_packets") == 1
+        rig.check_sums()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_host_learns_that_nobody_has_an_address(version):
+    """From that address itself: the host would take its own for a forgery."""
+    with answering() as rig:
+        packet = echo_request(HOST[version == 6], NOBODY[version])
+
+        rig.from_host(plain(packet))
+
+        record = rig.to_host()[0]
+        assert record[:VNET_SIZE] == bytes(VNET_SIZE)
+        check_answer(record[VNET_SIZE:], packet, NOBODY[version], version)
+        assert rig.drops(rig.reader_page) == {"no_peer": 1}
+        rig.check_sums()
+
+
+def unanswerable(version: int) -> list[bytes]:
+    source, target = tunnel_address(0, version), NOBODY[version]
+    if version == 4:
+        packet = bytearray(udp_packet(source, target, 1, 2, b"late"))
+        packet[6:8] = struct.pack("!H", 100)
+        packet[10:12] = b"\0\0"
+        packet[10:12] = checksum(bytes(packet[:20])).to_bytes(2)
+        errors = [ip_packet(source, target, bytes((kind, 0)) + bytes(30), 1) for kind in (3, 11)]
+        return [bytes(packet), *errors]
+    extension = [ip_packet(source, target, bytes(40), header) for header in (0, 43, 44, 60)]
+    errors = [ip_packet(source, target, bytes((kind, 0)) + bytes(30), 58) for kind in (1, 2, 127)]
+    return [*extension, *errors]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_errors_fragments_and_hidden_headers_are_not_answered(version):
+    """RFC 1122, 3.2.2; RFC 4443, 2.4."""
+    with answering() as rig:
+        peer = rig.peer(0)
+        packets = unanswerable(version)
+
+        rig.send(0, *packets)
+        rig.work()
+
+        assert rig.drops() == {"no_peer": len(packets)}
+        assert rig.counted("answered_packets") == 0
+        assert peer.nothing_came()
+
+
+def test_without_an_address_of_its_own_the_gateway_is_silent():
+    with Rig() as rig:
+        peer = rig.peer(0)
+
+        rig.send(0, udp_packet(tunnel_address(0), NOBODY[4], 1, 2, b""))
+        rig.work()
+
+        assert rig.drops() == {"no_peer": 1}
+        assert peer.nothing_came()
+
+
+def test_answers_are_rationed():
+    """A hundred at once from each process; a burst has at most sixteen."""
+    with answering() as rig:
+        rig.peer(0)
+
+        for _ in range(100):
+            rig.send(0, *[udp_packet(tunnel_address(0), NOBODY[4], 1, 2, b"")] * 20)
+            rig.work()
+
+        assert rig.drops() == {"no_peer": 2000}
+        assert 100 <= rig.counted("answered_packets") < 1600
+        rig.check_sums()
+
+
+def clamping(mtu: int) -> Rig:
+    rig = Rig(merge=False)
+    rig.worker_parts["mss_mtu"] = rig.reader_parts["mss_mtu"] = mtu
+    rig.succeed()
+    return rig
+
+
+OPTIONS = st.lists(
+    st.sampled_from([b"\1", b"\1\1", b"\3\3\7", b"\4\2", b"\x08\x0a" + bytes(8)]), max_size=3
+)
+
+
+def syn(version: int, mss: int, before: list[bytes], flags: int = SYN) -> bytes:
+    """A SYN with the MSS behind some other options, so that it may lie at an odd place."""
+    options = b"".join(before) + b"\2\4" + mss.to_bytes(2)
+    options += b"\0" * (-len(options) % 4)
+    return tcp_packet(tunnel_address(0, version), OUTSIDE[version], options=options, flags=flags)
+
+
+def mss_of(packet: bytes, before: list[bytes], version: int) -> int:
+    at = IP_SIZE[version] + 20 + sum(map(len, before)) + 2
+    return int.from_bytes(packet[at : at + 2])
+
+
+@examples(60)
+@given(
+    st.sampled_from([4, 6]), st.integers(0, 65535), OPTIONS, st.sampled_from([SYN, SYN | ACK]),
+    st.sampled_from([1280, 1420, 9000]),
+)  # fmt: skip
+def test_a_syn_for_the_host_is_clamped(version, mss, before, flags, mtu):
+    """To what fits; its checksum stays right, and a smaller MSS as it is."""
+    packet = syn(version, mss, before, flags)
+    with clamping(mtu) as rig:
+        rig.peer(0)
+        rig.send(0, packet)
+        rig.work()
+        _, got = split_record(rig.to_host()[0])
+
+    limit = mtu - IP_SIZE[version] - 20
+    assert mss_of(got, before, version) == min(mss, limit)
+    assert got == with_checksums(got)
+    assert mss > limit or got == packet
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_syn_of_the_host_is_clamped(version):
+    """Whether its checksum is complete or still to be completed."""
+    with clamping(1420) as rig:
+        peer = rig.peer(0)
+        options = b"\2\4" + (8960).to_bytes(2)
+        packet = tcp_packet(
+            HOST[version == 6], tunnel_address(0, version), options=options, flags=SYN
+        )
+
+        rig.from_host(plain(packet), needs_checksum(packet))
+        rig.work()
+
+        limit = 1420 - IP_SIZE[version] - 20
+        for got in peer.receive(2):
+            assert mss_of(got, [], version) == limit
+            assert got == with_checksums(got)
+
+
+@pytest.mark.parametrize("options", [b"\2", b"\1\2\4\xff", b"\2\3\xff\xff", b"\x09\xff\2\4", b"\5\0"])
+def test_damaged_options_stay_as_they_are(options):
+    options += b"\1" * (-len(options) % 4)
+    packet = tcp_packet(tunnel_address(0), OUTSIDE[4], options=options, flags=SYN)
+    with clamping(1280) as rig:
+        rig.peer(0)
+        rig.send(0, packet)
+        rig.work()
+
+        assert rig.to_host() == [plain(packet)]
+
+
+def test_what_is_no_syn_stays_as_it_is():
+    """An MSS option, or its bytes, elsewhere mean nothing."""
+    lookalike = b"\2\4\xff\xff"
+    packets = [
+        tcp_packet(tunnel_address(0), OUTSIDE[4], options=lookalike, flags=ACK),
+        udp_packet(tunnel_address(0), OUTSIDE[4], 1, 2, bytes(12) + b"\x60\2" + lookalike * 3),
+        ip_packet(tunnel_address(0), OUTSIDE[4], bytes(12) + b"\x60\2" + lookalike * 3, UDP),
+    ]
+    with clamping(1280) as rig:
+        rig.peer(0)
+        rig.send(0, *packets)
+        rig.work()
+
+        assert rig.to_host() == [plain(packet) for packet in packets]
