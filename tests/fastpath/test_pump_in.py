@@ -27,6 +27,7 @@ from fastpath.twins import (
     protocol_of,
     split_record,
     tcp_packet,
+    with_checksums,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,12 +218,12 @@ NEVER_JOINED = {
         udp_flow(2)[0],
         udp_flow(2)[1][:26] + b"\0\0" + udp_flow(2)[1][28:],
     ],
-    "udp length differs": [udp_flow(2)[0], damaged(udp_flow(2)[1], 25)],
+    "udp length differs": [udp_flow(2)[0], with_checksums(damaged(udp_flow(2)[1], 25))],
     "extension headers": [
         packet[:6] + bytes((0,)) + packet[7:40] + bytes((TCP,)) + bytes(7) + packet[40:]
         for packet in (b"\x60" + packet[1:4] + b"\0\x80" + packet[6:] for packet in second(6))
     ],
-    "data offset reserved bits": [second()[0], damaged(second()[1], 32)],
+    "reserved bits": [with_checksums(damaged(packet, 32)) for packet in second()],
     "ping": [echo_request(*from_peer(), index, data(92)) for index in (1, 2)],
 }
 

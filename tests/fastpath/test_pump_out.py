@@ -117,6 +117,21 @@ def test_a_tiny_segment_size_gives_over_a_thousand_segments(version):
 
         assert len(expected) == 1250
         assert peer.receive(1250) == expected
+        assert max(peer.arrivals) == 64
+        rig.check_sums()
+
+
+def test_a_burst_may_have_more_headers_than_there_is_memory_for():
+    """Then it leaves in two: 60 records of 64 segments with 100 bytes of headers each."""
+    record = super_packet(tcp(6, size=640, options=b"\1" * 40), 10)
+    with Rig() as rig:
+        peer = rig.peer(0)
+        rig.from_host(*[record] * 60)
+
+        rig.work()
+
+        assert peer.receive(60 * 64) == cut(record) * 60
+        assert rig.counted("send_bursts") == 2
         rig.check_sums()
 
 
@@ -205,6 +220,7 @@ BAD_OFFLOADS = {
     "tcp4 in an IPv6 packet": bad(tcp(6), gso_type=GSO_TCPV4),
     "checksum start inside IP": bad(tcp(), csum_start=16),
     "checksum start inside IPv6": bad(tcp(6), csum_start=36),
+    "udp's checksum start inside IP": bad(udp(), csum_start=16),
     "tcp with udp's field": bad(tcp(), csum_offset=6),
     "udp with tcp's field": bad(udp(), csum_offset=16),
     "tcp header cut": bad(tcp_packet(*to_peer()), csum_start=24),

@@ -26,12 +26,14 @@ ssize_t fake_read(int fd, void *to, size_t n)
         errno = EAGAIN;
         return -1;
     }
-    uint8_t how = take8(&device), stretch = take8(&device);
+    uint8_t how = take8(&device), stretch = take8(&device), segment = take8(&device);
     size_t bytes = take8(&device) + (how & 0x10 ? stretch * 256u : 0);
     CHECK(n == RECORD_MAX);
     take_bytes(&device, record, bytes);
     if (bytes > VNET_BYTES)
         make_honest(record + VNET_BYTES, bytes - VNET_BYTES, how);
+    if (how & 0x80)
+        make_offload(record, bytes, segment);
     return (ssize_t)bytes;
 }
 

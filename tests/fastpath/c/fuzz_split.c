@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!sender)
         open_sender();
-    uint8_t how = take8(&in), stretch = take8(&in);
+    uint8_t how = take8(&in), stretch = take8(&in), segment = take8(&in);
     size_t packet_bytes = in.left > VNET_BYTES ? in.left - VNET_BYTES : 0;
     size_t bytes = in.left + (packet_bytes && how & 0x10 ? stretch * 250u : 0);
     if (bytes > 65535 + VNET_BYTES)
@@ -60,6 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     take_bytes(&in, record, bytes);
     if (bytes > VNET_BYTES)
         make_honest(record + VNET_BYTES, bytes - VNET_BYTES, how);
+    if (how & 0x80)
+        make_offload(record, bytes, segment);
     sender->gso = how & 0x20;
     failures = (struct input){0};
     if (how & 0x40)
