@@ -414,6 +414,13 @@ def test_each_ring_has_its_peers_and_one_ring_of_the_bell():
         slots = [[record[1] for record in iter(ring.pop, None)] for ring in rig.rings]
         assert slots == [[0, 3, 0], [1, 4], []]
 
+        rig.from_host(plain(echo_request(*to_peer(slot=2))))
+
+        assert os.eventfd_read(rig.bells[2]) == 1
+        for bell in rig.bells[:2]:
+            with pytest.raises(BlockingIOError):
+                os.eventfd_read(bell)
+
 
 def test_a_successor_of_the_worker_sends_the_same_bytes_again():
     """A death costs at most a burst sent twice (I3), completed checksums included."""
