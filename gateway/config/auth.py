@@ -1,5 +1,9 @@
 """Who may join: `authers`, `handler.auther`, `handler.authers`, `handler.auth`.
 
+Credentials that stand in the configuration alone are merged into one list. An auther
+with other sources stays one of its own (`AutherSpec`): of one address its sources
+overrule each other, while each member of a group lets in by itself.
+
 GOST lets everyone in where an auther's name is unknown, and takes any passphrase where
 the stored password is empty. Both are errors here: what protects must not fail open.
 """
@@ -7,20 +11,46 @@ the stored password is empty. Both are errors here: what protects must not fail 
 from dataclasses import dataclass, field
 
 from gateway.config import addresses, shape
-from gateway.config.model import PASSPHRASE_LIMIT, Credential
+from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential
 from gateway.config.options import nearest
+from gateway.config.places import Places, parse_places
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
 from gateway.config.values import BadValueError, shown, text
 
 
 @dataclass(slots=True)
 class Auther:
-    """A named list of credentials, each with its place."""
+    """A named list of credentials, each with its place, and its other sources."""
 
     name: str
     place: str
+    places: Places
     credentials: list[tuple[Credential, str]] = field(default_factory=list)
     used: bool = False
+
+    def spec(self) -> AutherSpec | None:
+        """What the resolver keeps for it; None: there is nothing but its list."""
+        places = self.places
+        if not places.any:
+            return None
+        inline = () if places.plugin else tuple(found for found, _ in self.credentials)
+        return AutherSpec(
+            self.name,
+            inline,
+            None if places.plugin else places.file,
+            None if places.plugin else places.redis,
+            None if places.plugin else places.http,
+            places.plugin,
+            places.reload,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Whom a handler lets in: each of these credentials, and whom each of these authers does."""
+
+    credentials: tuple[Credential, ...]
+    authers: tuple[AutherSpec, ...] = ()
 
 
 def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
@@ -37,7 +67,7 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
         elif name in found:
             first = found[name].place
             report.error(item.place, f"authers: {shown(name)} is there twice, first at {first}")
-        auther = Auther(name, item.place)
+        auther = Auther(name, item.place, parse_places(entries, "authers", report))
         found.setdefault(name, auther)
         if "auths" in entries:
             for node in items_of(entries["auths"].node, "authers.auths", report):
@@ -47,9 +77,8 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
 
 
 def _warn_if_empty(auther: Auther, entries: dict[str, Entry], report: Report) -> None:
-    sources = any(key in entries for key in ("file", "redis", "http", "plugin"))
-    said = "auths" in entries and not entries["auths"].node.is_empty
-    if not sources and not said:
+    keys = ("auths", "file", "redis", "http", "plugin")
+    if all(key not in entries or entries[key].node.is_empty for key in keys):
         report.warn(auther.place, f"authers: {shown(auther.name)} has no auths: it lets nobody in")
 
 
@@ -121,8 +150,8 @@ def _scalar(
 
 def credentials_of(
     handler: dict[str, Entry], authers: dict[str, Auther], own: frozenset[str], report: Report
-) -> tuple[Credential, ...] | None:
-    """The credentials a handler asks for: None where it asks for none.
+) -> Admitted | None:
+    """Whom a handler lets in; None where it asks for nobody in particular.
 
     Any member of a group lets in, so the group's credentials are one list. `own` are
     the server's addresses, which no credential may name.
@@ -133,6 +162,7 @@ def credentials_of(
     if "auth" in handler and not handler["auth"].node.is_empty:
         report.warn(handler["auth"].place, "handler.auth: ignored, as an auther is given")
     merged: dict[Credential, None] = {}
+    specs: dict[str, AutherSpec] = {}
     for name, place in names:
         auther = authers.get(name)
         if auther is None:
@@ -141,8 +171,12 @@ def credentials_of(
         auther.used = True
         for credential, where in auther.credentials:
             _check_own(credential, own, where, report)
-            merged[credential] = None
-    return tuple(merged)
+        spec = auther.spec()
+        if spec is not None:
+            specs[name] = spec
+        else:
+            merged |= dict.fromkeys(credential for credential, _ in auther.credentials)
+    return Admitted(tuple(merged), tuple(specs.values()))
 
 
 def _names(handler: dict[str, Entry], report: Report) -> list[tuple[str, str]] | None:
@@ -169,20 +203,18 @@ def _unknown(name: str, authers: dict[str, Auther]) -> str:
     return f"there is no auther {shown(name)} in authers (there is {known})"
 
 
-def _single(
-    handler: dict[str, Entry], own: frozenset[str], report: Report
-) -> tuple[Credential, ...] | None:
+def _single(handler: dict[str, Entry], own: frozenset[str], report: Report) -> Admitted | None:
     if "auth" not in handler or handler["auth"].node.value is None:
         return None
     node = handler["auth"].node
     if node.is_empty:
         report.error(node.place, "handler.auth: empty: write a username and a password")
-        return ()
+        return Admitted(())
     credential = _credential(node, "handler.auth", report)
     if credential is None:
-        return ()
+        return Admitted(())
     _check_own(credential, own, node.place, report)
-    return (credential,)
+    return Admitted((credential,))
 
 
 def _check_own(credential: Credential, own: frozenset[str], place: str, report: Report) -> None:

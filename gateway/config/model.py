@@ -14,6 +14,7 @@ from ipaddress import (
     IPv6Network,
 )
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +25,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 Offload = Literal["auto", "on", "off"]
 Mss = Literal["auto", "off"]
+RedisType = Literal["hash", "list", "set"]
 
 DEFAULT_MTU = 1420
 """Room for UDP over IPv6 (48 bytes) and then some on a 1500-byte path; GOST's value."""
@@ -33,6 +35,15 @@ DEFAULT_TTL = 10.0
 
 PASSPHRASE_LIMIT = 16
 """Bytes of a passphrase in a heartbeat; the rest is not sent."""
+
+
+FILE_SECONDS = 10.0
+REDIS_SECONDS = 10.0
+HTTP_SECONDS = 10.0
+PLUGIN_SECONDS = 5.0
+
+REDIS_KEY = "gost"
+"""GOST's key where none is given, of authers and routers alike."""
 
 
 class Secret(bytes):
@@ -77,12 +88,125 @@ class Credential(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "password", Secret(self.password))
 
 
+class FileSpec(msgspec.Struct, frozen=True):
+    """A text file, opened by its path at every load."""
+
+    path: str
+    timeout: float = FILE_SECONDS
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.path
+
+
+class RedisSpec(msgspec.Struct, frozen=True):
+    """One key of a Redis server. `host` is a name or an IP address without brackets.
+
+    An auther reads a hash, whatever `type` says.
+    """
+
+    host: str
+    port: int = 6379
+    db: int = 0
+    username: str = ""
+    password: bytes = b""
+    key: str = REDIS_KEY
+    type: RedisType = "hash"
+    timeout: float = REDIS_SECONDS
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "password", Secret(self.password))
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"redis {host}:{self.port}/{self.db} {self.key}"
+
+
+class HttpSpec(msgspec.Struct, frozen=True):
+    """A text at a URL; the answer must have status 200."""
+
+    url: str
+    timeout: float = HTTP_SECONDS
+
+    def __repr__(self) -> str:
+        return f"HttpSpec({self.label!r}, timeout={self.timeout!r})"
+
+    @property
+    def label(self) -> str:
+        """How messages call it: without user, password and query, which may be secret."""
+        return public_url(self.url)
+
+
+class PluginSpec(msgspec.Struct, frozen=True):
+    """A service that is asked one question at a time, over HTTP.
+
+    `timeout` covers the whole question. `verify` and `server_name` are about TLS.
+    `cache` is for how many seconds a yes is believed.
+    """
+
+    url: str
+    token: bytes = b""
+    timeout: float = PLUGIN_SECONDS
+    verify: bool = True
+    server_name: str = ""
+    cache: float = 20.0
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "token", Secret(self.token))
+
+    def __repr__(self) -> str:
+        return f"PluginSpec({self.label!r}, timeout={self.timeout!r})"
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return public_url(self.url)
+
+
+class AutherSpec(msgspec.Struct, frozen=True):
+    """One of `authers`. With a plugin GOST asks nobody else, and so do we."""
+
+    name: str
+    inline: tuple[Credential, ...] = ()
+    file: FileSpec | None = None
+    redis: RedisSpec | None = None
+    http: HttpSpec | None = None
+    plugin: PluginSpec | None = None
+    reload: float = 0.0
+
+
+class RouterSpec(msgspec.Struct, frozen=True):
+    """One of `routers`. Inline routes without a gateway are no entries."""
+
+    name: str
+    inline: tuple[Route, ...] = ()
+    file: FileSpec | None = None
+    redis: RedisSpec | None = None
+    http: HttpSpec | None = None
+    plugin: PluginSpec | None = None
+    reload: float = 0.0
+
+
+def public_url(url: str) -> str:
+    """A URL without what may be secret in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an unreadable URL"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
 class Service(msgspec.Struct, frozen=True):
     """One `-L`: a TUN device with its UDP port (server), or with its targets (client).
 
     `host` is "" (every address of both families) or an IP address without brackets;
     a client does not bind it. `ttl` is in seconds. `passphrase` has up to 16 bytes,
-    none means no passphrase. `credentials` None: auth is off; empty: nobody may in.
+    none means no passphrase. `credentials` None: auth is off. Else each of them lets in,
+    and so does each of `authers`, which have other sources; both empty: nobody may in.
     `place` says where the user wrote this, for messages.
     """
 
@@ -103,6 +227,7 @@ class Service(msgspec.Struct, frozen=True):
     mss: Mss = "auto"
     source_check: bool = True
     credentials: tuple[Credential, ...] | None = None
+    authers: tuple[AutherSpec, ...] = ()
     place: str = ""
 
     def __post_init__(self) -> None:

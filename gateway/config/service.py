@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from gateway.config import addresses, options, shape
-from gateway.config.auth import Auther, credentials_of
+from gateway.config.auth import Admitted, Auther, credentials_of
 from gateway.config.bag import Bag, check_side, gather
 from gateway.config.ends import ends, listen_of, refuse_chains, targets_of
 from gateway.config.model import (
@@ -12,7 +12,6 @@ from gateway.config.model import (
     DEFAULT_TTL,
     PASSPHRASE_LIMIT,
     Address,
-    Credential,
     Interface,
     Mss,
     Offload,
@@ -67,6 +66,7 @@ def build_service(
     bag = gather(entries, report)
     check_side(bag, role)
     nets = _nets(bag, node)
+    admitted = _admitted(handler, authers, nets, role, report)
     service = Service(
         name=_name(entries, report),
         role=role,
@@ -84,7 +84,8 @@ def build_service(
         offload=cast("Offload", bag.one(options.OFFLOAD) or "auto"),
         mss=cast("Mss", bag.one(options.MSS) or "auto"),
         source_check=bag.one(options.SOURCE_CHECK) is not False,
-        credentials=_credentials(handler, authers, nets, role, report),
+        credentials=admitted.credentials if admitted is not None else None,
+        authers=admitted.authers if admitted is not None else (),
         place=node.place,
     )
     user = bag.one(options.USER)
@@ -203,13 +204,13 @@ def _passphrase(bag: Bag) -> bytes:
     return passphrase[:PASSPHRASE_LIMIT]
 
 
-def _credentials(
+def _admitted(
     handler: dict[str, Entry],
     authers: dict[str, Auther],
     nets: tuple[Interface, ...],
     role: Role,
     report: Report,
-) -> tuple[Credential, ...] | None:
+) -> Admitted | None:
     own = frozenset(str(net.ip) for net in nets) if role is Role.SERVER else frozenset()
     found = credentials_of(handler, authers, own, report)
     if role is Role.SERVER or found is None:

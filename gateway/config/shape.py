@@ -55,7 +55,12 @@ NODE = _shape(
     foreign="bypass bypasses host network protocol path filter matcher http tls auth connector "
     "dialer resolver hosts admission",
 )
-AUTHER = _shape("name auths", later="file redis http plugin", useless="reload")
+AUTHER = _shape("name auths file redis http plugin reload")
+SOURCE_FILE = _shape("path")
+SOURCE_REDIS = _shape("addr db username password key type")
+SOURCE_HTTP = _shape("url timeout")
+PLUGIN = _shape("type addr token timeout tls")
+PLUGIN_TLS = _shape("secure serverName", later="caFile certFile keyFile", foreign="options")
 CREDENTIAL = _shape("username password", later="networks", foreign="file")
 LOG = _shape("level", useless="format output rotation")
 

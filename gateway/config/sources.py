@@ -6,7 +6,7 @@ joined; of anything else the later one counts.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,10 +75,37 @@ def _read(config: str, number: int, report: Report) -> Node:
         raise ConfigError(f"-C {config}: cannot be read: {reason}") from None
     text = _decode(raw, config)
     if path.suffix == ".json":
-        return parse_json(text, config, report)
+        return _anchored(parse_json(text, config, report), path)
     if path.suffix not in ("", ".yaml", ".yml"):
         raise ConfigError(f"-C {config}: a configuration is .yaml, .yml or .json")
-    return _parse(text, config, report)
+    return _anchored(_parse(text, config, report), path)
+
+
+def _anchored(tree: Node, file: Path) -> Node:
+    """The paths of sources are meant from the folder of the file that names them."""
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100  (it keeps links as they are)
+
+    def anchor(path: Node) -> Node:
+        if not isinstance(path.value, str) or not path.value:
+            return path
+        return replace(path, value=str(folder / path.value))
+
+    for holder in ("authers", "routers"):
+        tree = _changed(tree, (holder, "file", "path"), anchor)
+    return tree
+
+
+def _changed(node: Node, keys: tuple[str, ...], change: Callable[[Node], Node]) -> Node:
+    """The node with what these keys lead to changed, in each item of the lists on the way."""
+    if isinstance(node.value, tuple):
+        return replace(node, value=tuple(_changed(item, keys, change) for item in node.value))
+    if not keys:
+        return change(node)
+    if not isinstance(node.value, dict) or keys[0] not in node.value:
+        return node
+    found = node.value[keys[0]]
+    entries = {**node.value, keys[0]: replace(found, node=_changed(found.node, keys[1:], change))}
+    return replace(node, value=entries)
 
 
 def _decode(raw: bytes, source: str) -> str:

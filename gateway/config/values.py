@@ -122,6 +122,21 @@ def duration(value: Scalar) -> float:
     return seconds
 
 
+def struct_duration(value: Scalar) -> float:
+    """Seconds, read as Go reads a field of a struct: a text has a unit, a number is ns."""
+    if isinstance(value, bool):
+        raise BadValueError(f"{shown(value)} is not a duration: write for example 10s or 1m30s")
+    if isinstance(value, int):
+        seconds = value / 1e9
+    elif value in ("0", "+0", "-0"):
+        seconds = 0.0
+    else:
+        seconds = _go_duration(text(value))
+    if abs(seconds) >= _DURATION_LIMIT:
+        raise BadValueError(f"{shown(value)} is too long a duration")
+    return seconds
+
+
 def _go_duration(value: str) -> float:
     sign = -1.0 if value.startswith("-") else 1.0
     rest = value[1:] if value[:1] in ("-", "+") else value

@@ -72,6 +72,23 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     routes: tuple[RouteEntry, ...] = ()
 
 
+class AskAuth(msgspec.Struct, frozen=True, array_like=True, tag="ask-auth"):
+    """To the resolver: do the plugins of these authers let `client` have every address?
+
+    One that says yes to an address is enough for it. `query` comes back in the verdict.
+    """
+
+    query: int
+    authers: tuple[str, ...]
+    service: str
+    addresses: tuple[bytes, ...]
+    password: bytes
+    client: str
+
+    def __repr__(self) -> str:
+        return f"AskAuth(query={self.query}, authers={self.authers!r}, password=***)"
+
+
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Finish the burst in hand and exit 0."""
 
@@ -128,8 +145,97 @@ class Resolved(msgspec.Struct, frozen=True, array_like=True, tag="resolved"):
     error: str = ""
 
 
-ToChild = Update | Snapshot | Stop | Resolve
-FromChild = Ready | SnapshotPlease | Punts | Trouble | Resolved
+class AuthVerdict(msgspec.Struct, frozen=True, array_like=True, tag="auth-verdict"):
+    """What the plugins say. `unknown`: no yes, and at least one of them did not answer."""
+
+    query: int
+    verdict: Literal["yes", "no", "unknown"]
+
+
+SourceKind = Literal["inline", "file", "redis", "http"]
+Holder = Literal["auther", "router"]
+
+
+class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
+    """Who may claim `address`: whoever has the password, 1 to 16 bytes."""
+
+    address: bytes
+    password: bytes
+
+    def __repr__(self) -> str:
+        return f"CredentialRow(address={self.address!r}, password=***)"
+
+
+class GatewayRow(msgspec.Struct, frozen=True, array_like=True):
+    """A prefix that is behind the peer with the address `gateway`."""
+
+    prefix: bytes
+    length: int
+    gateway: bytes
+
+
+class SourceCredentials(msgspec.Struct, frozen=True, array_like=True, tag="source-credentials"):
+    """What changed in one source of an auther."""
+
+    name: str
+    source: SourceKind
+    part: int
+    parts: int
+    fresh: bool
+    rows: tuple[CredentialRow, ...] = ()
+    removed: tuple[bytes, ...] = ()
+
+
+class SourceRoutes(msgspec.Struct, frozen=True, array_like=True, tag="source-routes"):
+    """What changed in one source of a router."""
+
+    name: str
+    source: SourceKind
+    part: int
+    parts: int
+    fresh: bool
+    rows: tuple[GatewayRow, ...] = ()
+    removed: tuple[Prefix, ...] = ()
+
+
+class SourceState(msgspec.Struct, frozen=True, array_like=True, tag="source-state"):
+    """How one source is, after every attempt to read it.
+
+    `loaded_at` is the CLOCK_BOOTTIME of the last success in seconds, None before the
+    first; `failing_since` the same of the first failure since. `problems` are lines
+    about entries that were left out, the first few of `problem_count`.
+    """
+
+    holder: Holder
+    name: str
+    source: SourceKind
+    label: str
+    entries: int
+    loaded_at: float | None
+    failing_since: float | None = None
+    error: str = ""
+    problems: tuple[str, ...] = ()
+    problem_count: int = 0
+
+
+class PluginState(msgspec.Struct, frozen=True, array_like=True, tag="plugin-state"):
+    """How one plugin is. `error` is that of the last question, "" if it was answered."""
+
+    holder: Holder
+    name: str
+    label: str
+    asked: int
+    accepted: int
+    refused: int
+    failed: int
+    answered_at: float | None
+    error: str = ""
+
+
+SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
+
+ToChild = Update | Snapshot | Stop | Resolve | AskAuth
+FromChild = Ready | SnapshotPlease | Punts | Trouble | Resolved | AuthVerdict | SourceMessage
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -252,6 +358,25 @@ class OffloadStatus(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class SourceStatus(msgspec.Struct, frozen=True):
+    """One source of credentials of a service. `error` is empty while all is well."""
+
+    holder: str
+    name: str
+    kind: Literal["inline", "file", "redis", "http", "plugin"]
+    label: str
+    entries: int
+    age_seconds: float | None
+    failing_seconds: float | None = None
+    error: str = ""
+    problems: tuple[str, ...] = ()
+    problem_count: int = 0
+    asked: int = 0
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
 class ServiceStatus(msgspec.Struct, frozen=True):
     """One `-L`. `drops` and `refusals` list every reason, zeros included (I14)."""
 
@@ -270,6 +395,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     drops: dict[str, int]
     refusals: dict[str, int]
+    sources: tuple[SourceStatus, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True):

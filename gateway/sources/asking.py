@@ -23,7 +23,7 @@ CACHE_LIMIT = 100_000
 
 
 class Asker(Generic[A]):
-    """`A` is what a yes says; None is a no, and everything that went wrong."""
+    """`A` is what a yes says, and is true; what is false is a no. None: there is no answer."""
 
     def __init__(self, holder: Holder, name: str, spec: PluginSpec) -> None:
         self._holder: Holder = holder
@@ -41,7 +41,7 @@ class Asker(Generic[A]):
     async def decide(self, key: bytes, exchange: Callable[[], Awaitable[A | None]]) -> A | None:
         """The answer to the question that `key` stands for, remembered or by `exchange`.
 
-        Takes no longer than the plugin's timeout. A SourceError of `exchange` is a no.
+        Takes no longer than the plugin's timeout. None after a SourceError of `exchange`.
         """
         believed = self._believed.get(key)
         if believed is not None and time.monotonic() < believed[0]:
@@ -93,9 +93,9 @@ class Asker(Generic[A]):
         self._answered_at = boot_seconds()
         self._error = ""
         self.changed.set()
-        if answer is None:
+        if not answer:
             self._refused += 1
-            return None
+            return answer
         self._accepted += 1
         self._believed[key] = (time.monotonic() + self._spec.cache, answer)
         if len(self._believed) > CACHE_LIMIT:

@@ -54,8 +54,8 @@ class AuthPlugin:
         self._key = secrets.token_bytes(32)
         self.asker: Asker[bool] = Asker("auther", name, spec)
 
-    async def ask(self, service: str, username: str, password: bytes, client: str) -> bool:
-        """Whether the plugin says yes. Not longer than its timeout; raises nothing.
+    async def ask(self, service: str, username: str, password: bytes, client: str) -> bool | None:
+        """Yes or no; None: there is no answer. Not longer than its timeout; raises nothing.
 
         Bytes of a password that are no UTF-8 become U+FFFD, as in GOST's JSON. `client`
         is the peer's endpoint.
@@ -65,14 +65,14 @@ class AuthPlugin:
         word = password.decode("utf-8", "replace")
         question = msgspec.json.encode(_Question(service, username, word, client))
         key = hashlib.blake2b(question, key=self._key, digest_size=32).digest()
-        return await self.asker.decide(key, lambda: self._exchange(question)) is True
+        return await self.asker.decide(key, lambda: self._exchange(question))
 
     async def close(self) -> None:
         """Give up open questions and connections."""
         await self.asker.close()
         await self._web.close()
 
-    async def _exchange(self, question: bytes) -> bool | None:
+    async def _exchange(self, question: bytes) -> bool:
         body = await self._web.exchange(
             "POST",
             self._spec.url,
@@ -82,7 +82,7 @@ class AuthPlugin:
             body=question,
         )
         try:
-            return msgspec.json.decode(body, type=_Permission).ok or None
+            return msgspec.json.decode(body, type=_Permission).ok
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise SourceError("the answer is not an auther's JSON") from None
 

@@ -82,7 +82,7 @@ class Sources:
 
     async def ask_auth(
         self, auther: str, service: str, username: str, password: bytes, client: str
-    ) -> bool:
+    ) -> bool | None:
         """What an auther's plugin says; no, if there is none. See `AuthPlugin.ask`."""
         plugin = self._auth.get(auther)
         return plugin is not None and await plugin.ask(service, username, password, client)

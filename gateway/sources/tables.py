@@ -16,92 +16,27 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-import msgspec
+from gateway.protocol.messages import (
+    CredentialRow,
+    GatewayRow,
+    PluginState,
+    Prefix,
+    SourceCredentials,
+    SourceKind,
+    SourceMessage,
+    SourceRoutes,
+    SourceState,
+)
 
-from gateway.protocol.messages import Prefix
-from gateway.sources.model import Holder, SourceKind
+__all__ = [
+    "ROWS_PER_PART", "CredentialRow", "GatewayRow", "PluginState", "Prefixed",
+    "SourceCredentials", "SourceMessage", "SourceRoutes", "SourceState", "boot_seconds",
+    "credential_parts", "route_parts",
+]  # fmt: skip
 
 ROWS_PER_PART = 4000
 """A row takes up to 40 bytes: a part stays well under `messages.MESSAGE_LIMIT`."""
 
-
-class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
-    """Who may claim `address`: whoever has the password, 1 to 16 bytes."""
-
-    address: bytes
-    password: bytes
-
-    def __repr__(self) -> str:
-        return f"CredentialRow(address={self.address!r}, password=***)"
-
-
-class GatewayRow(msgspec.Struct, frozen=True, array_like=True):
-    """A prefix that is behind the peer with the address `gateway`."""
-
-    prefix: bytes
-    length: int
-    gateway: bytes
-
-
-class SourceCredentials(msgspec.Struct, frozen=True, array_like=True, tag="source-credentials"):
-    """What changed in one source of an auther."""
-
-    name: str
-    source: SourceKind
-    part: int
-    parts: int
-    fresh: bool
-    rows: tuple[CredentialRow, ...] = ()
-    removed: tuple[bytes, ...] = ()
-
-
-class SourceRoutes(msgspec.Struct, frozen=True, array_like=True, tag="source-routes"):
-    """What changed in one source of a router."""
-
-    name: str
-    source: SourceKind
-    part: int
-    parts: int
-    fresh: bool
-    rows: tuple[GatewayRow, ...] = ()
-    removed: tuple[Prefix, ...] = ()
-
-
-class SourceState(msgspec.Struct, frozen=True, array_like=True, tag="source-state"):
-    """How one source is, after every attempt to read it.
-
-    `loaded_at` is the CLOCK_BOOTTIME of the last success in seconds, None before the
-    first; `failing_since` the same of the first failure since. `problems` are lines
-    about entries that were left out, the first few of `problem_count`.
-    """
-
-    holder: Holder
-    name: str
-    source: SourceKind
-    label: str
-    entries: int
-    loaded_at: float | None
-    failing_since: float | None = None
-    error: str = ""
-    problems: tuple[str, ...] = ()
-    problem_count: int = 0
-
-
-class PluginState(msgspec.Struct, frozen=True, array_like=True, tag="plugin-state"):
-    """How one plugin is. `error` is that of the last question, "" if it was answered."""
-
-    holder: Holder
-    name: str
-    label: str
-    asked: int
-    accepted: int
-    refused: int
-    failed: int
-    answered_at: float | None
-    error: str = ""
-
-
-SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
 
 Prefixed = tuple[bytes, int]
 """A prefix as a key: (a16, length over 128 bits)."""

@@ -177,20 +177,6 @@ def auths(*entries):
         ),
         (
             "auther: one",
-            "- name: one\n  file: {path: users}\n  reload: 10s",
-            ["10:3: authers.file: not supported yet: leave it out"],
-        ),
-        (
-            "auther: one",
-            "- name: one\n  plugin: {addr: x}\n  redis: {addr: y}\n  http: {url: z}",
-            [
-                "10:3: authers.plugin: not supported yet: leave it out",
-                "11:3: authers.redis: not supported yet: leave it out",
-                "12:3: authers.http: not supported yet: leave it out",
-            ],
-        ),
-        (
-            "auther: one",
             f"{ONE}\n{ONE}",
             ['12:3: authers: "one" is there twice, first at g.yaml:9:3'],
         ),

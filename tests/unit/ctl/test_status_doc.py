@@ -16,6 +16,7 @@ from gateway.protocol.messages import (
     RingStatus,
     ServiceStatus,
     SocketStatus,
+    SourceStatus,
     Status,
     UplinkStatus,
 )
@@ -42,6 +43,7 @@ def first_cells(heading: str) -> list[str]:
         RingStatus,
         SocketStatus,
         PeerStatus,
+        SourceStatus,
         UplinkStatus,
     ],
 )
