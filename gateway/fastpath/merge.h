@@ -154,6 +154,20 @@ static inline bool merge_same_flow(const struct merge *m, const struct merge *ne
            memcmp(m->first + m->ip, next->first + next->ip, 4) == 0;
 }
 
+/* Could this packet, which cannot join, belong to the flow? Without ports to compare, as
+ * behind extension headers and in fragments, any flow between the same hosts may be its. */
+static inline bool merge_touches(const struct merge *m, const uint8_t *packet, uint32_t length)
+{
+    if (!merge_same_hosts(m, packet))
+        return false;
+    uint32_t ip = m->version == 4 ? (packet[0] & 15u) * 4 : 40;
+    uint8_t protocol = packet[m->version == 4 ? 9 : 6];
+    if ((m->version == 4 && get16(packet + 6) & 0x3fff) || length < ip + 4 ||
+        (protocol != IP_TCP && protocol != IP_UDP))
+        return true;
+    return m->tcp == (protocol == IP_TCP) && memcmp(m->first + m->ip, packet + ip, 4) == 0;
+}
+
 /* Do all fields agree that must? The flow is known to be the same. */
 static inline bool merge_fits(const struct merge *m, const struct merge *next)
 {
@@ -260,7 +274,7 @@ static inline void merge_put(struct tun_writer *w, uint8_t *packet, uint32_t len
 
     if (!merge_parse(w, packet, length, &next)) {
         for (unsigned i = w->open; i-- > 0;)
-            if (merge_same_hosts(&w->flow[i], packet))
+            if (merge_touches(&w->flow[i], packet, length))
                 merge_close(w, i);
         tun_write_one(w, packet, length);
         return;

@@ -34,6 +34,7 @@ struct reader {
     bool touched[READER_RINGS];
     unsigned events;
     struct bucket answers;
+    uint64_t now;     /* set once per turn (I11) */
     uint32_t mss_mtu; /* SYNs are clamped to this MTU; 0: they are not */
     uint8_t spill[RECORD_MAX + 1];
 };
@@ -73,7 +74,7 @@ static inline void reader_answer(struct reader *r, const struct shape *shape)
     struct inner inner;
 
     if (inner_parse(shape->packet, shape->length, &inner) >= 0 ||
-        !bucket_take(&r->answers, monotonic_ns()))
+        !bucket_take(&r->answers, r->now))
         return;
     uint32_t n = icmp_unreachable(shape->packet, shape->length, inner.destination,
                                   answer + VNET_BYTES);
@@ -147,6 +148,7 @@ static inline unsigned reader_run(struct reader *r, uint64_t timeout)
     r->events = 0;
     for (;; now = monotonic_ns()) {
         atomic_store_explicit(&r->page->pulse, now, memory_order_relaxed);
+        r->now = now;
         count(r->page, COUNTER_TURNS, 1);
         if (more)
             more = reader_burst(r);

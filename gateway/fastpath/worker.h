@@ -185,7 +185,7 @@ static inline uint32_t worker_arrival(struct worker *w, struct msghdr *m, struct
                    c->cmsg_len >= CMSG_LEN(sizeof(struct in_pktinfo))) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
-            from->local = address_load4((const uint8_t *)&info.ipi_addr);
+            from->local = address_load4((const uint8_t *)&info.ipi_spec_dst);
         }
     }
     return segment;
@@ -309,8 +309,8 @@ static inline unsigned worker_run(struct worker *w, uint64_t timeout)
             more_udp = worker_receive(w, now);
         more_ring = worker_drain(w);
         worker_events(w, now);
-        if (w->events)
-            return w->events;
+        if (w->events) /* the channel must not wait for a turn without events */
+            return w->events | (poll(&fds[2], 1, 0) > 0 ? EVENT_CHANNEL : 0u);
         bool more = more_udp || more_ring;
         if (more && ++turn % 16)
             continue;

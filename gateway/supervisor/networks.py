@@ -83,6 +83,10 @@ class Networks:
     def _configure_server(self, nets: Sequence[Interface], routes: Sequence[Route]) -> None:
         for net in nets:
             self._set(*pack_network(net.network), VOID, Origin.SERVICE)
+            if net.version == 4 and net.network.prefixlen < 31:
+                # Everybody's, so the host's too; never a peer's, and no ICMP error about it.
+                broadcast = pack_address(net.network.broadcast_address)
+                self._set(broadcast, 128, LOCAL, Origin.SERVICE)
         for route in routes:
             if route.gateway is None:
                 continue

@@ -197,7 +197,9 @@ def test_a_syn_of_the_host_is_clamped(version):
             assert got == with_checksums(got)
 
 
-@pytest.mark.parametrize("options", [b"\2", b"\1\2\4\xff", b"\2\3\xff\xff", b"\x09\xff\2\4", b"\5\0"])
+@pytest.mark.parametrize(
+    "options", [b"\2", b"\1\2\4\xff", b"\2\3\xff\xff", b"\x09\xff\2\4", b"\5\0"]
+)
 def test_damaged_options_stay_as_they_are(options):
     options += b"\1" * (-len(options) % 4)
     packet = tcp_packet(tunnel_address(0), OUTSIDE[4], options=options, flags=SYN)

@@ -629,3 +629,21 @@ def test_no_object_is_made_per_packet():
 
         assert rig.counted("delivered_packets") == 1000
         assert made < 20
+
+
+def test_a_pure_ack_flushes_its_own_flow_only():
+    """Other connections of the same two hosts go on joining."""
+    there, here = tunnel_address(0), HOST[0]
+
+    def piece(sport: int, index: int) -> bytes:
+        return tcp_packet(there, here, bytes(100), sport=sport, seq=100 * index, ident=index)
+
+    with Rig() as rig:
+        rig.peer(0)
+        ack = tcp_packet(there, here, sport=1)
+
+        rig.send(0, piece(1, 0), piece(2, 0), piece(1, 1), ack, piece(2, 1), piece(1, 2))
+        rig.work()
+
+        sizes = [len(split_record(record)[1]) for record in rig.to_host()]
+        assert sizes == [240, 40, 240, 140]
