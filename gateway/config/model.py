@@ -26,6 +26,8 @@ Network = IPv4Network | IPv6Network
 Offload = Literal["auto", "on", "off"]
 Mss = Literal["auto", "off"]
 RedisType = Literal["hash", "list", "set"]
+Choice = tuple[Network, ...] | Literal["auto", "off"]
+"""Networks: these, none, or as the program finds right."""
 
 DEFAULT_MTU = 1420
 """Room for UDP over IPv6 (48 bytes) and then some on a 1500-byte path; GOST's value."""
@@ -226,6 +228,9 @@ class Service(msgspec.Struct, frozen=True):
     offload: Offload = "auto"
     mss: Mss = "auto"
     source_check: bool = True
+    nat: bool = False
+    advertise: Choice = "auto"
+    accept: Choice = "auto"
     credentials: tuple[Credential, ...] | None = None
     authers: tuple[AutherSpec, ...] = ()
     place: str = ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from gateway.config import addresses, values
-from gateway.config.model import DEFAULT_MTU, DEFAULT_TTL, Address, Interface, Route
+from gateway.config.model import DEFAULT_MTU, DEFAULT_TTL, Address, Interface, Network, Route
 from gateway.config.tree import Scalar
 
 T_co = TypeVar("T_co", covariant=True)
@@ -56,6 +56,16 @@ def _user(value: Scalar) -> str:
     if len(name) > 32 or not all(c.isalnum() or c in "._-$" for c in name):
         raise values.BadValueError(f"{values.shown(value)} is not a user's name")
     return name
+
+
+def _networks_or_word(value: Scalar) -> Network | str:
+    word = values.text(value).strip().lower()
+    if word in ("auto", "off"):
+        return word
+    try:
+        return addresses.network(value)
+    except values.BadValueError as error:
+        raise values.BadValueError(f"{error}, or auto, or off") from None
 
 
 def _known(name: str, section: Section, standing: Standing, help_: str) -> Option[str]:
@@ -177,6 +187,38 @@ SOURCE_CHECK: Option[bool] = Option(
     default="on",
     side="server",
 )
+NAT: Option[bool] = Option(
+    "nat",
+    "listener",
+    values.boolean,
+    "boolean",
+    "Let the tunnel into this host's LANs: switch forwarding on, and hide the tunnel's addresses "
+    "from the LAN (masquerade) by an nftables table of its own. All is put back at the end.",
+    default="false",
+    side="client",
+)
+ADVERTISE: Option[Network | str] = Option(
+    "advertise",
+    "handler",
+    _networks_or_word,
+    "auto, off, or list of networks",
+    "The networks behind this client that the server is told, up to 16. auto: private networks of "
+    "this host's devices, as far as it forwards and masquerades into them.",
+    default="auto",
+    many=True,
+    side="client",
+)
+ACCEPT: Option[Network | str] = Option(
+    "accept",
+    "handler",
+    _networks_or_word,
+    "auto, off, or list of networks",
+    "Which advertised networks are taken up: those inside the listed ones. auto: private networks "
+    "without auth, and none with it; those under `networks` of a peer's credential always.",
+    default="auto",
+    many=True,
+    side="server",
+)
 USER: Option[str] = Option(
     "user",
     "service",
@@ -200,6 +242,9 @@ OPTIONS: tuple[Option[object], ...] = (
     OFFLOAD,
     MSS,
     SOURCE_CHECK,
+    NAT,
+    ADVERTISE,
+    ACCEPT,
     USER,
     _known("bufferSize", "handler", "useless", "GOST ignores it too."),
     _known("guid", "listener", "useless", "It is for Windows."),

@@ -10,6 +10,7 @@ import yaml
 
 from gateway.config.model import (
     AutherSpec,
+    Choice,
     Config,
     Credential,
     PluginSpec,
@@ -78,11 +79,16 @@ def _service(service: Service, user: str | None) -> Plain:
 
 def _handler_metadata(service: Service) -> Plain:
     if not service.targets:
-        return {"sourceCheck": service.source_check}
+        return {"sourceCheck": service.source_check, "accept": _choice(service.accept)}
     metadata: dict[str, Plain] = {"keepAlive": service.keepalive, "ttl": f"{service.ttl:g}s"}
     if service.passphrase:
         metadata["passphrase"] = HIDDEN
+    metadata["advertise"] = _choice(service.advertise)
     return metadata
+
+
+def _choice(chosen: Choice) -> Plain:
+    return chosen if isinstance(chosen, str) else [str(network) for network in chosen]
 
 
 def _listener_metadata(service: Service) -> Plain:
@@ -99,6 +105,8 @@ def _listener_metadata(service: Service) -> Plain:
         metadata["workers"] = service.workers
     metadata["offload"] = service.offload
     metadata["mss"] = service.mss
+    if service.targets:
+        metadata["nat"] = service.nat
     return metadata
 
 

@@ -7,6 +7,7 @@ from gateway.config import addresses, options, shape
 from gateway.config.auth import Admitted, Auther, credentials_of
 from gateway.config.bag import Bag, check_side, gather
 from gateway.config.ends import ends, listen_of, refuse_chains, targets_of
+from gateway.config.lans import accepted, advertised
 from gateway.config.model import (
     DEFAULT_MTU,
     DEFAULT_TTL,
@@ -84,6 +85,9 @@ def build_service(
         offload=cast("Offload", bag.one(options.OFFLOAD) or "auto"),
         mss=cast("Mss", bag.one(options.MSS) or "auto"),
         source_check=bag.one(options.SOURCE_CHECK) is not False,
+        nat=bag.one(options.NAT) or False,
+        advertise=advertised(bag, nets),
+        accept=accepted(bag),
         credentials=admitted.credentials if admitted is not None else None,
         authers=admitted.authers if admitted is not None else (),
         place=node.place,
@@ -142,9 +146,7 @@ def _routes(
             earlier = found.setdefault(route.network, route)
             if earlier != route:
                 bag.complain(option, f"{route.network} is there twice, with different gateways")
-            if route.network.prefixlen == 0:
-                why = "everything through the tunnel is not supported yet: name the networks"
-                bag.complain(option, f'"{route.network}": {why}')
+            _check_default(bag, option, route, targets)
             _check_gateway(bag, option if given.gateway else options.GW, route, nets)
             _check_swallowed(bag, option, route, targets)
     if gw is not None and not found:
@@ -173,13 +175,23 @@ def _check_gateway(
 def _check_swallowed(
     bag: Bag, option: options.Option[object], route: Route, targets: tuple[Target, ...]
 ) -> None:
-    """Warn of a route that would lead the tunnel's own datagrams into the tunnel."""
+    """Refuse a route to a target itself. A wider one is right: the way past it is kept."""
     for target in targets:
-        if addresses.is_literal(target.host) and route.network.prefixlen > 0:
+        if addresses.is_literal(target.host):
             address = addresses.address(target.host.partition("%")[0])
-            if address in route.network:
-                advice = "the way to it needs a more specific route outside the tunnel"
-                bag.warn(option, f"{route.network} holds the target {target.host}: {advice}")
+            if address in route.network and route.network.num_addresses == 1:
+                advice = "the server cannot be reached through its own tunnel"
+                bag.complain(option, f"{route.network} is the target {target.host}: {advice}")
+
+
+def _check_default(
+    bag: Bag, option: options.Option[object], route: Route, targets: tuple[Target, ...]
+) -> None:
+    if route.network.prefixlen or targets:
+        return
+    if route.gateway is None:
+        advice = "name a gateway, the peer that shall have it"
+        bag.complain(option, f'"{route.network}" on a server: {advice}')
 
 
 def _ttl(bag: Bag) -> float:

@@ -1,4 +1,4 @@
-"""Links, addresses and routes, through pyroute2 in a short `with`.
+"""Links and addresses, through pyroute2 in a short `with`.
 
 Each function opens its socket and closes it again: nothing of netlink is held over a
 fork, and one request takes about a millisecond.
@@ -86,37 +86,6 @@ def remove_addresses(name: str, nets: Sequence[Interface]) -> None:
                 ip.addr("del", index=found.index, address=str(net.ip), prefixlen=_length(net))
             except NetlinkError:
                 continue
-
-
-def replace_route(network: Network, name: str, gateway: Address | None) -> None:
-    """Route `network` into the device, via `gateway` where one is given. Raises HostError."""
-    with IPRoute() as ip:
-        found = _link(ip, name)
-        if found is None:
-            raise HostError(f"device {name!r} is gone: somebody deleted it")
-        request: dict[str, Any] = {"dst": str(network), "oif": found.index}
-        if gateway is not None:
-            request["gateway"] = str(gateway)
-        try:
-            ip.route("replace", **request)
-        except NetlinkError as error:
-            via = f" via {gateway}" if gateway is not None else ""
-            raise HostError(
-                f"route={network}{via}: the kernel refuses it ({_text(error)}); "
-                "a gateway must be inside the tunnel's net"
-            ) from None
-
-
-def remove_route(network: Network, name: str) -> None:
-    """Withdraw a route from a device that outlives us. What is gone is gone."""
-    with IPRoute() as ip:
-        found = _link(ip, name)
-        if found is None:
-            return
-        try:
-            ip.route("del", dst=str(network), oif=found.index)
-        except NetlinkError:
-            return
 
 
 def refuse_overlap(nets: Sequence[Interface], own: str) -> None:

@@ -377,6 +377,13 @@ class SourceStatus(msgspec.Struct, frozen=True):
     failed: int = 0
 
 
+class HostStatus(msgspec.Struct, frozen=True):
+    """What is changed on the host: NAT and system routes. `problems` say what could not be."""
+
+    nat: Literal["off", "on", "failed"]
+    problems: tuple[str, ...] = ()
+
+
 class ServiceStatus(msgspec.Struct, frozen=True):
     """One `-L`. `drops` and `refusals` list every reason, zeros included (I14)."""
 
@@ -396,6 +403,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     drops: dict[str, int]
     refusals: dict[str, int]
     sources: tuple[SourceStatus, ...] = ()
+    host: HostStatus = HostStatus("off")
 
 
 class Status(msgspec.Struct, frozen=True):

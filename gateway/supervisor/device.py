@@ -12,7 +12,6 @@ from gateway.errors import HostError
 from gateway.linux import netlink
 from gateway.linux.netlink import Link
 from gateway.linux.tun import Tun, open_tun
-from gateway.supervisor import system
 
 
 class Device(Protocol):
@@ -30,8 +29,12 @@ class Device(Protocol):
     def offloads(self) -> Sequence[str]:
         """What the kernel granted: csum, tso4, tso6, uso4, uso6."""
 
+    @property
+    def persistent(self) -> bool:
+        """Whether it was there before us and stays."""
+
     def configure(self) -> None:
-        """Addresses, MTU, routes, up. Raises HostError."""
+        """Addresses, MTU, up. Raises HostError."""
 
     def recreate(self) -> None:
         """After a deletion: the same device once more, on the same descriptor. HostError."""
@@ -39,8 +42,11 @@ class Device(Protocol):
     def link(self) -> Link | None:
         """The kernel's view, None if the device is gone."""
 
-    def tend(self) -> None:
-        """Now and then: after a time down, set again what the kernel forgot. HostError."""
+    def tend(self) -> bool:
+        """Now and then: after a time down, set again what the kernel forgot. HostError.
+
+        Whether it did.
+        """
 
     def close(self) -> None:
         """Take everything back."""
@@ -70,10 +76,14 @@ class TunDevice:
         """See `Device`."""
         return self._tun.offloads
 
+    @property
+    def persistent(self) -> bool:
+        """See `Device`."""
+        return self._adopted
+
     def configure(self) -> None:
         """See `Device`."""
         netlink.configure(self.name, self._service.nets, self._service.mtu)
-        system.add_routes(self._service.routes, self.name)
 
     def recreate(self) -> None:
         """See `Device`."""
@@ -85,16 +95,17 @@ class TunDevice:
         """See `Device`. Another device may have taken the name."""
         return netlink.link(self.name) if self._tun.attached() else None
 
-    def tend(self) -> None:
-        """See `Device`. IPv6 addresses and routes go when a device is taken down."""
+    def tend(self) -> bool:
+        """See `Device`. IPv6 addresses go when a device is taken down."""
         was_up, self._up = self._up, self._tun.up()
-        if self._up and not was_up:
-            self.configure()
+        if not self._up or was_up:
+            return False
+        self.configure()
+        return True
 
     def close(self) -> None:
         """See `Device`. A device that was there before us keeps its name and nothing else."""
         if self._adopted:
-            system.remove_routes(self._service.routes, self.name)
             netlink.remove_addresses(self.name, self._service.nets)
         self._tun.close()
 

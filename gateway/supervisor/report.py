@@ -21,6 +21,7 @@ from gateway.linux.process import own_capabilities
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
     DeviceStatus,
+    HostStatus,
     OffloadStatus,
     PeerStatus,
     ProcessStatus,
@@ -124,6 +125,7 @@ class Reporter:
             counters={name: totals[name] for name in NAMES if "drop_" not in name},
             drops=_drops(totals),
             refusals=_refusals(service),
+            host=_host(service, problems),
         )
 
     def _device(self, service: TunService, problems: list[str]) -> DeviceStatus:
@@ -234,6 +236,12 @@ def _drops(totals: dict[str, int]) -> dict[str, int]:
 def _refusals(service: TunService) -> dict[str, int]:
     counts = service.hub.refusals if service.hub is not None else {}
     return {refusal.name.lower(): counts.get(refusal, 0) for refusal in Refusal}
+
+
+def _host(service: TunService, problems: list[str]) -> HostStatus:
+    found = service.host.status
+    problems += [f"service {service.config.name}: {problem}" for problem in found.problems]
+    return found
 
 
 def _udp_offloads(service: TunService) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from gateway.protocol.messages import Status
 from gateway.supervisor import control
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.device import Device, DeviceOpener
+from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
@@ -70,6 +71,8 @@ class Instance:
         control_socket = control.listen(path, owner)
         stack.callback(path.unlink, missing_ok=True)
         self._state = StateFile(state_directory(os.environ), config.instance, owner)
+        self._leftovers = Leftovers(state_directory(os.environ), config.instance)
+        self._leftovers.undo()
         self.services = [
             TunService(service, self._open(service, cpus, open_device), cpus, self._state.key)
             for service in config.services
@@ -88,6 +91,8 @@ class Instance:
         stack.callback(self._save, last=True)
         ask = self._resolving.ask if self._needs_resolver() else None
         for service in self.services:
+            stack.callback(service.stop)
+            service.host.start(self.loop, self._leftovers)
             service.start(self.loop, self.children, ask)
             self._restore(service)
         stack.callback(self._stop_children)

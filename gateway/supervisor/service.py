@@ -28,6 +28,7 @@ from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.children import Children, Kind, Member, Spec
 from gateway.supervisor.device import Device
+from gateway.supervisor.host import HostSide
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
@@ -117,6 +118,7 @@ class TunService:
         self.hub: Hub | None = None
         self.uplink: UplinkDriver | None = None
         self.admission = Admission(config.nets, config.credentials, key)
+        self.host = HostSide(config, opened.device)
         self.members: list[Member] = []
         self.trouble = ""
         self._cpus = tuple(cpus)
@@ -134,7 +136,7 @@ class TunService:
             )
         else:
             sock = self.opened.sockets[0]
-            self.uplink = UplinkDriver(self.config, sock, loop, ask)
+            self.uplink = UplinkDriver(self.config, sock, loop, ask, self.host)
             self.traffic.begin(0)
         loop.call_every(TICK, self._tick)
 
@@ -176,9 +178,9 @@ class TunService:
         if self.uplink is not None:
             self.uplink.forget()
 
-    def close(self) -> None:
-        """Give everything back to the kernel. The children are gone by now."""
-        self.opened.close()
+    def stop(self) -> None:
+        """Take back what was changed on the host. The children are gone by now."""
+        self.host.close()
 
     def _start(
         self,
@@ -260,6 +262,7 @@ class TunService:
                 f"service {self.config.name}: device {self.opened.device.name!r} was deleted "
                 f"and cannot be made again: {error}"
             ) from None
+        self.host.mend(new_device=True)
         event(
             _log, logging.WARNING, "device-recreated", service=self.config.name,
             device=self.opened.device.name, text="somebody deleted it",
@@ -267,7 +270,8 @@ class TunService:
 
     def _tick(self) -> None:
         try:
-            self.opened.device.tend()
+            if self.opened.device.tend():
+                self.host.mend()
         except HostError as error:
             event(_log, logging.WARNING, "device-incomplete", service=self.config.name, error=error)
         if self.hub is not None:

@@ -20,6 +20,7 @@ from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
 from gateway.protocol.packet import Endpoint, pack_address, unpack_address
 from gateway.protocol.uplink import State
 from gateway.protocol.wire import Ack, Heartbeat, WireError
+from gateway.supervisor.host import HostSide
 from gateway.supervisor.loop import Loop, Timer
 
 SOURCE_GONE = frozenset(
@@ -37,7 +38,9 @@ Ask = Callable[[str, int, Callable[[Resolved], None]], None]
 class UplinkDriver:
     """One client's uplink. `ask` is None where every target is an address."""
 
-    def __init__(self, service: Service, sock: socket.socket, loop: Loop, ask: Ask | None) -> None:
+    def __init__(
+        self, service: Service, sock: socket.socket, loop: Loop, ask: Ask | None, host: HostSide
+    ) -> None:
         self.machine = machine.Uplink(
             service.targets, service.ttl, service.keepalive, random.random
         )
@@ -46,6 +49,7 @@ class UplinkDriver:
         self._sock = sock
         self._loop = loop
         self._ask = ask
+        self._host = host
         self._passphrase = service.passphrase
         self._heartbeat = Heartbeat(
             service.passphrase, tuple(pack_address(net.ip) for net in service.nets)
@@ -109,6 +113,7 @@ class UplinkDriver:
 
     def _connect(self, endpoint: Endpoint) -> None:
         host = str(unpack_address(endpoint.address))
+        self._host.keep_outside(endpoint)
         try:
             udp.connect(self._sock, host, endpoint.port, endpoint.scope)
         except OSError as error:

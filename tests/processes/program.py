@@ -26,6 +26,7 @@ class PairDevice:
 
     name = "pair0"
     offloads: Sequence[str] = ()
+    persistent = False
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -36,8 +37,8 @@ class PairDevice:
     def recreate(self) -> None:
         pass
 
-    def tend(self) -> None:
-        pass
+    def tend(self) -> bool:
+        return False
 
     def link(self) -> Link:
         return Link(index=1, name=self.name, mtu=1420, up=True, queue_dropped=0)

@@ -12,11 +12,11 @@ from gateway.config.tree import Report, plain
 
 SERVER = (
     "tun://192.168.123.2:geheim@:8421?net=192.168.123.1/24,fd00::1/64&name=hub&workers=2"
-    "&routes=10.1.0.0/16%20192.168.123.9&user=nobody&offload=off&mss=off"
+    "&routes=10.1.0.0/16%20192.168.123.9&user=nobody&offload=off&mss=off&accept=10.0.0.0/8"
 )
 CLIENT = (
     "tun://:0/[2001:db8::1]:8421,hub:9?net=10.0.0.2/24&keepAlive=true&ttl=1m30s&passphrase=geheim"
-    "&mtu=1300"
+    "&mtu=1300&nat=true&advertise=off"
 )
 
 
@@ -46,6 +46,9 @@ def without_places(config):
                 s.offload,
                 s.mss,
                 s.source_check,
+                s.nat,
+                s.advertise,
+                s.accept,
                 s.credentials,
             )
             for s in config.services
@@ -74,9 +77,17 @@ def test_the_converter_prints_secrets_as_gost_does():
                 "addr": ":0",
                 "handler": {
                     "type": "tun",
-                    "metadata": {"keepAlive": "true", "ttl": "1m30s", "passphrase": "geheim"},
+                    "metadata": {
+                        "keepAlive": "true",
+                        "ttl": "1m30s",
+                        "passphrase": "geheim",
+                        "advertise": "off",
+                    },
                 },
-                "listener": {"type": "tun", "metadata": {"net": "10.0.0.2/24", "mtu": "1300"}},
+                "listener": {
+                    "type": "tun",
+                    "metadata": {"net": "10.0.0.2/24", "mtu": "1300", "nat": "true"},
+                },
                 "forwarder": {
                     "nodes": [
                         {"name": "target-0", "addr": "[2001:db8::1]:8421"},
@@ -113,7 +124,7 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                 "handler": {
                     "type": "tun",
                     "auther": "service-0",
-                    "metadata": {"sourceCheck": True},
+                    "metadata": {"sourceCheck": True, "accept": ["10.0.0.0/8"]},
                 },
                 "listener": {
                     "type": "tun",
@@ -134,7 +145,12 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                 "addr": ":0",
                 "handler": {
                     "type": "tun",
-                    "metadata": {"keepAlive": True, "ttl": "90s", "passphrase": "***"},
+                    "metadata": {
+                        "keepAlive": True,
+                        "ttl": "90s",
+                        "passphrase": "***",
+                        "advertise": "off",
+                    },
                 },
                 "listener": {
                     "type": "tun",
@@ -143,6 +159,7 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                         "mtu": 1300,
                         "offload": "auto",
                         "mss": "auto",
+                        "nat": True,
                     },
                 },
                 "forwarder": {

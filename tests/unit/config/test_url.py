@@ -12,7 +12,7 @@ SERVER = "tun://:8421?net=192.168.123.1/24"
 CLIENT = "tun://:0/1.2.3.4:8421?net=192.168.123.2/24"
 NAMES = (
     "net, name, mtu, route, routes, gw, keepAlive, ttl, passphrase, workers, offload, "
-    "mss, sourceCheck, user"
+    "mss, sourceCheck, nat, advertise, accept, user"
 )
 
 
@@ -124,13 +124,7 @@ def test_auth_is_userinfo_in_base64(load, word):
         ("&ttl=20ms", "ttl: is below 1s: so many heartbeats are of no use"),
         ("&gw=192.168.123.1", "gw: has no use without route or routes"),
         ("&token=seventeen-letters", "token: longer than 16 bytes: only the first 16 count"),
-        (
-            "&route=1.2.0.0/16",
-            (
-                "route: 1.2.0.0/16 holds the target 1.2.3.4: the way to it needs a more specific "
-                "route outside the tunnel"
-            ),
-        ),
+        ("&accept=off", "accept: has no use on a client"),
         ("&mtu=1400&handler.mtu=1300", "mtu: ignored: listener.metadata has another"),
     ],
 )
@@ -202,10 +196,41 @@ def test_userinfo_has_no_use_on_a_client(load):
         (f"{CLIENT}&netns.out=x", "netns.out: not supported yet: leave it out"),
         (f"{CLIENT}&limiter.in=1MB", "limiter.in: not supported by this program: leave it out"),
         (
-            f"{CLIENT}&route=0.0.0.0/0",
+            f"{CLIENT}&route=1.2.3.4/32",
             (
-                'route: "0.0.0.0/0": everything through the tunnel is not supported yet: '
-                "name the networks"
+                "route: 1.2.3.4/32 is the target 1.2.3.4: the server cannot be reached through "
+                "its own tunnel"
+            ),
+        ),
+        (
+            f"{SERVER}&route=0.0.0.0/0",
+            ('route: "0.0.0.0/0" on a server: name a gateway, the peer that shall have it'),
+        ),
+        (
+            f"{CLIENT}&advertise=auto,192.168.100.0/24",
+            "advertise: write auto, off or networks, not several of these",
+        ),
+        (
+            f"{CLIENT}&advertise=10.0.0.0/8",
+            'advertise: "10.0.0.0/8" is wider than /16: no server takes it up',
+        ),
+        (
+            f"{CLIENT}&advertise=127.0.1.0/24",
+            'advertise: "127.0.1.0/24" cannot be reached from afar',
+        ),
+        (
+            f"{CLIENT}&advertise=192.168.0.0/16",
+            'advertise: "192.168.0.0/16" overlaps the tunnel network 192.168.123.0/24',
+        ),
+        (
+            f"{CLIENT}&advertise=" + ",".join(f"10.{n}.0.0/16" for n in range(17)),
+            "advertise: 17 networks are too many: 16",
+        ),
+        (
+            f"{SERVER}&accept=some",
+            (
+                'accept: "some" has no length: write ADDRESS/LENGTH, for example '
+                "192.168.100.0/24, or auto, or off"
             ),
         ),
         (
@@ -338,3 +363,14 @@ def test_what_is_refused_is_refused_everywhere(problems, name):
     for prefix in ("", "handler.", "listener.", "service."):
         (line,) = problems(f"{CLIENT}&{prefix}{name}=x")
         assert line.startswith(f"-L #1: {name}: not supported ")
+
+
+def test_what_lies_behind_whom(load):
+    client = one(load, f"{CLIENT}&nat=true&advertise=192.168.100.7/24,fd00:1::/64&route=::/0")
+    networks = (ip_network("192.168.100.0/24"), ip_network("fd00:1::/64"))
+    assert (client.nat, client.advertise, client.accept) == (True, networks, "auto")
+    assert one(load, CLIENT).advertise == "auto"
+    assert one(load, f"{CLIENT}&advertise=OFF").advertise == "off"
+    assert one(load, f"{SERVER}&accept=off").accept == "off"
+    accepted = one(load, f"{SERVER}&accept=10.0.0.0/8&routes=0.0.0.0/0%20192.168.123.2").accept
+    assert accepted == (ip_network("10.0.0.0/8"),)

@@ -10,6 +10,7 @@ import pytest
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
     DeviceStatus,
+    HostStatus,
     OffloadStatus,
     PeerStatus,
     ProcessStatus,
@@ -38,6 +39,7 @@ def first_cells(heading: str) -> list[str]:
         Status,
         ServiceStatus,
         DeviceStatus,
+        HostStatus,
         OffloadStatus,
         ProcessStatus,
         RingStatus,

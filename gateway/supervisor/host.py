@@ -1,0 +1,212 @@
+"""What a service changes on its host beside the device: system routes and NAT.
+
+Both are looked after while it runs: routes whenever the kernel tells of a change (not
+more often than once a second), NAT every few seconds. Both are taken back when it ends,
+and by the next start (`leftovers`) when it was killed.
+
+A client's default route is entered at its first connect and not before: until then
+nobody knows which way past the tunnel must be kept, and a server's name could not be
+resolved through it.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from gateway.config.model import Service
+from gateway.errors import HostError
+from gateway.linux.nat import Masquerade
+from gateway.linux.route_plan import RouteRecord
+from gateway.linux.routing import RouteMonitor, SystemRoutes
+from gateway.log import RateLimiter, event, get_logger
+from gateway.protocol.forwarding import Role
+from gateway.protocol.messages import HostStatus
+from gateway.protocol.packet import Address, Endpoint, Network, unpack_address
+from gateway.supervisor.device import Device
+from gateway.supervisor.leftovers import Left, Leftovers
+from gateway.supervisor.loop import Loop, Timer
+
+TEND_INTERVAL = 5.0
+MEND_INTERVAL = 1.0
+LOG_INTERVAL = 60.0
+
+_log = get_logger("host")
+
+
+class HostSide:
+    """The host's side of one service. Does nothing where there are neither routes nor NAT."""
+
+    def __init__(self, service: Service, device: Device) -> None:
+        self._service = service
+        self._device = device
+        self._routes: SystemRoutes | None = None
+        self._monitor: RouteMonitor | None = None
+        self._masquerade: Masquerade | None = None
+        self._endpoint: Endpoint | None = None
+        self._left = Left()
+        self._timer: Timer | None = None
+        self._mended = 0.0
+        self._troubles: dict[str, str] = {}
+        self._told: tuple[str, ...] = ()
+        self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
+
+    @property
+    def masquerades(self) -> bool:
+        """Whether our own NAT is in effect."""
+        return self._masquerade is not None and self._masquerade.is_up
+
+    @property
+    def status(self) -> HostStatus:
+        """For the report; `problems` are sentences."""
+        routes = self._routes.problems if self._routes is not None else ()
+        return HostStatus(self._nat_state(), (*self._troubles.values(), *routes))
+
+    def start(self, loop: Loop, leftovers: Leftovers) -> None:
+        """Masquerade and route. Raises HostError where NAT was asked for and cannot be."""
+        self._loop = loop
+        self._leftovers = leftovers
+        if self._service.nat:
+            self._masquerade = Masquerade(self._device.name, self._service.nets)
+            self._raise_nat(self._masquerade)
+        if self._wanted():
+            link = self._device.link()
+            if link is None:
+                raise HostError(f"device {self._device.name!r} is gone: somebody deleted it")
+            self._routes = SystemRoutes(
+                link.index, self._save_routes, persistent=self._device.persistent
+            )
+            self._monitor = RouteMonitor()
+            loop.watch(self._monitor.fileno(), lambda _: self._on_change())
+            self._want(routes=self._wanted())
+        if self._service.nat or self._routes is not None:
+            loop.call_every(TEND_INTERVAL, self._tend)
+
+    def keep_outside(self, endpoint: Endpoint) -> None:
+        """Before the uplink connects: its datagrams must never take the tunnel."""
+        if self._routes is None or endpoint == self._endpoint:
+            return
+        self._endpoint = endpoint
+        address = unpack_address(endpoint.address)
+        confined = address.is_loopback or address.is_link_local  # no route leads these astray
+        self._want(routes=self._wanted(), endpoints=() if confined else (address,))
+
+    def mend(self, *, new_device: bool = False) -> None:
+        """After the device was set up again, or made again (`new_device`)."""
+        link = self._device.link()
+        if self._routes is not None and link is not None:
+            self._want(device=link.index if new_device else None)
+        if self._masquerade is not None:
+            self._tend_nat(self._masquerade)
+
+    def close(self) -> None:
+        """Take everything back. Safe to repeat."""
+        sentences: tuple[str, ...] = ()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._monitor is not None:
+            self._loop.unwatch(self._monitor.fileno())
+            self._monitor.close()
+            self._monitor = None
+        if self._routes is not None:
+            sentences += self._routes.close()
+            self._routes = None
+        if self._masquerade is not None:
+            sentences += self._masquerade.down()
+            self._masquerade = None
+            self._save(Left(routes=self._left.routes))
+        for sentence in sentences:
+            self._tell("not-put-back", sentence)
+
+    def _nat_state(self) -> Literal["off", "on", "failed"]:
+        if self._masquerade is None:
+            return "off"
+        return "on" if self.masquerades and "nat" not in self._troubles else "failed"
+
+    def _wanted(self) -> list[tuple[Network, Address | None]]:
+        """The routes for now. A server's own packets never take a peer for a default route."""
+        default = self._service.role is Role.CLIENT and self._endpoint is not None
+        return [
+            (route.network, route.gateway)
+            for route in self._service.routes
+            if default or route.network.prefixlen
+        ]
+
+    def _want(
+        self,
+        *,
+        routes: list[tuple[Network, Address | None]] | None = None,
+        endpoints: tuple[Address, ...] | None = None,
+        device: int | None = None,
+    ) -> None:
+        if self._routes is not None:
+            change = partial(self._routes.want, routes=routes, endpoints=endpoints, device=device)
+            self._attempt(change)
+
+    def _attempt(self, change: Callable[[], int]) -> int:
+        try:
+            count = change()
+        except HostError as error:
+            self._troubles["routes"] = str(error)
+            count = 0
+        else:
+            self._troubles.pop("routes", None)
+        self._tell_problems()
+        return count
+
+    def _on_change(self) -> None:
+        if self._routes is None or self._monitor is None:
+            return
+        if self._monitor.drain([self._routes]) and self._timer is None:
+            wait = max(0.0, self._mended + MEND_INTERVAL - self._loop.now)
+            self._timer = self._loop.call_in(wait, self._mend_routes)
+
+    def _mend_routes(self) -> None:
+        self._timer = None
+        self._mended = self._loop.now
+        if self._routes is not None:
+            count = self._attempt(self._routes.ensure)
+            if count and not self._routes.problems:
+                self._tell("routes-mended", f"{count} changes undone")
+
+    def _tend(self) -> None:
+        if self._masquerade is not None:
+            self._tend_nat(self._masquerade)
+        if self._routes is not None and (self._routes.problems or "routes" in self._troubles):
+            self._attempt(self._routes.ensure)
+
+    def _tend_nat(self, masquerade: Masquerade) -> None:
+        try:
+            self._raise_nat(masquerade)
+        except HostError as error:
+            self._troubles["nat"] = str(error)
+        else:
+            self._troubles.pop("nat", None)
+        self._tell_problems()
+
+    def _raise_nat(self, masquerade: Masquerade) -> None:
+        record = masquerade.plan()
+        self._save(Left(record, self._left.routes))
+        masquerade.up(record)
+
+    def _save_routes(self, record: RouteRecord) -> None:
+        self._save(Left(self._left.nat, record))
+
+    def _save(self, left: Left) -> None:
+        if left != self._left:
+            self._left = left
+            self._leftovers.save(self._service.name, left)
+
+    def _tell_problems(self) -> None:
+        problems = self.status.problems
+        for problem in problems:
+            if problem not in self._told:
+                self._tell("host-problem", problem)
+        self._told = problems
+
+    def _tell(self, name: str, text: str) -> None:
+        held = self._limiter.allow((name, text), self._loop.now)
+        if held is not None:
+            event(
+                _log, logging.WARNING, name, service=self._service.name, text=text, held_back=held
+            )  # fmt: skip

@@ -1,0 +1,110 @@
+"""What a crash would leave on the host, written down before it is done.
+
+Most of what a service changes goes with its device or its sockets. The rest (host routes,
+routes of others that gave way, sysctls) is in one file per instance, mode 0600, and the
+next start of the instance puts it back before it makes anything. The file is not synced:
+a record of another boot is void, so it need only outlive the process.
+"""
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from gateway.errors import HostError
+from gateway.linux import nat, routing
+from gateway.linux.nat import NatRecord
+from gateway.linux.route_plan import RouteRecord
+from gateway.log import event, get_logger
+from gateway.protocol.instances import quote
+
+FILE_VERSION = 1
+
+_log = get_logger("leftovers")
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What one service has changed."""
+
+    nat: NatRecord | None = None
+    routes: RouteRecord | None = None
+
+    def __bool__(self) -> bool:
+        changed = self.nat is not None and self.nat.changes
+        routed = self.routes is not None and (self.routes.placed or self.routes.displaced)
+        return bool(changed or routed)
+
+
+class _File(msgspec.Struct, frozen=True):
+    services: dict[str, Left]
+    version: int = FILE_VERSION
+
+
+class Leftovers:
+    """The file of one instance. Where it cannot be written that is said, once."""
+
+    def __init__(self, directory: Path, instance: str) -> None:
+        self._path = directory / f"{quote(instance)}.host"
+        self._services: dict[str, Left] = {}
+        self._told = False
+
+    def undo(self) -> None:
+        """Put back what a former run left. Never raises: a start is worth more."""
+        for service, left in self._load().items():
+            sentences: list[str] = []
+            try:
+                if left.routes is not None:
+                    sentences += routing.undo(left.routes)
+                if left.nat is not None:
+                    sentences += nat.undo(left.nat)
+            except (HostError, OSError) as error:
+                sentences.append(str(error))
+            event(_log, logging.INFO, "put-back", service=service, text="after a crash")
+            for sentence in sentences:
+                event(_log, logging.WARNING, "not-put-back", service=service, text=sentence)
+        self._remove()
+
+    def save(self, service: str, left: Left) -> None:
+        """Write down what must be undone for a service from now on; nothing, if it is empty."""
+        if left:
+            self._services[service] = left
+        else:
+            self._services.pop(service, None)
+        if not self._services:
+            self._remove()
+            return
+        new = self._path.with_name(f"{self._path.name}.new")
+        try:
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(msgspec.json.encode(_File(self._services)))
+            new.replace(self._path)
+        except OSError as error:
+            self._complain(error)
+
+    def _load(self) -> dict[str, Left]:
+        try:
+            saved = msgspec.json.decode(self._path.read_bytes(), type=_File)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._complain(error)
+            return {}
+        except msgspec.DecodeError as error:
+            event(_log, logging.WARNING, "leftovers-damaged", file=self._path, error=error)
+            return {}
+        return saved.services if saved.version == FILE_VERSION else {}
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _complain(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            event(
+                _log, logging.WARNING, "no-leftovers", file=self._path, error=error.strerror,
+                text="after a crash, sysctls and host routes will stay; set GATEWAY_STATE_DIR",
+            )  # fmt: skip
