@@ -13,6 +13,7 @@ from gateway.protocol.messages import (
     ProcessStatus,
     RingStatus,
     SocketStatus,
+    SourceStatus,
     Status,
 )
 
@@ -208,6 +209,48 @@ def sockets(found: Sequence[SocketStatus], words: Words) -> Listing:
         for each in found
     ]
     return Listing(columns, rows)
+
+
+def sources(found: Iterable[SourceStatus], words: Words) -> Listing:
+    """Where credentials come from, and how old they are. What is wrong is below the label."""
+    columns = (
+        Column("of"),
+        Column("source"),
+        Column("where"),
+        Column("entries", right=True),
+        Column("age", right=True),
+        Column("asked", right=True),
+        Column("yes", right=True),
+        Column("no", right=True),
+        Column("failed", right=True),
+    )
+    return Listing(columns, [_source(source, words) for source in found])
+
+
+def _source(source: SourceStatus, words: Words) -> Sequence[Cell]:
+    plugin = source.kind == "plugin"
+    return (
+        Text(words.text(f"{source.holder} {source.name}"), "bold"),
+        source.kind,
+        Text("\n").join(_about(source, words)),
+        "" if plugin else count(source.entries),
+        words.known(source.age_seconds, duration),
+        count(source.asked) if plugin else "",
+        count(source.accepted) if plugin else "",
+        count(source.refused) if plugin else "",
+        odd(source.failed) if plugin else "",
+    )
+
+
+def _about(source: SourceStatus, words: Words) -> list[Text]:
+    lines = [Text(words.text(source.label))]
+    if source.error:
+        lines.append(Text(words.text(source.error), BAD))
+    lines += [Text(words.text(problem), ODD) for problem in source.problems]
+    hidden = source.problem_count - len(source.problems)
+    if hidden > 0:
+        lines.append(Text(f"and {count(hidden)} more entries left out", ODD))
+    return lines
 
 
 def traffic(counters: Mapping[str, int], words: Words) -> Listing:

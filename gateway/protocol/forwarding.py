@@ -90,6 +90,7 @@ class Refusal(IntEnum):
     WRONG_PASSPHRASE = 6
     CONFLICT = 7
     TABLE_FULL = 8
+    UNDECIDED = 9
 
 
 DROP_TEXT: dict[DropReason, str] = {
@@ -176,6 +177,7 @@ REFUSAL_TEXT: dict[Refusal, str] = {
         " keeps it. Give one of them another address, or turn auth on."
     ),
     Refusal.TABLE_FULL: "The peer table is full: no further peer fits.",
+    Refusal.UNDECIDED: "The auther's plugin gave no answer, or too many questions to it wait.",
 }
 
 

@@ -65,6 +65,7 @@ class Spec:
     build: Callable[[Place], Child]
     on_message: Callable[[FromChild], None]
     snapshot: Callable[[], list[Snapshot]]
+    messages_per_turn: int = MESSAGES_PER_TURN
 
 
 @dataclass
@@ -195,7 +196,7 @@ class Children:
         if ready & WRITE:
             life.feed.flush()
         if ready & READ:
-            self._read(member, life, MESSAGES_PER_TURN)
+            self._read(member, life, member.spec.messages_per_turn)
         self._watch_channel(member, life)
 
     def publish_done(self) -> None:

@@ -1,12 +1,14 @@
 """The server's side of a service: heartbeats in, peers and acks out.
 
 One burst of punts goes through here in this order: parse, admit, register, publish to
-every FIB, and only then answer, so that who has an ack can be reached.
+every FIB, and only then answer, so that who has an ack can be reached. A heartbeat that
+only a plugin can judge waits for the verdict (`vouching`), and holds up nobody else's.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.forwarding import Refusal
@@ -18,7 +20,9 @@ from gateway.protocol.wire import Heartbeat, WireError
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.resolving import Resolving, Verdict
 from gateway.supervisor.traffic import Traffic
+from gateway.supervisor.vouching import Unrestored, Vouching
 
 REFUSAL_LOG_INTERVAL = 60.0
 
@@ -36,7 +40,10 @@ class Hub:
         traffic: Traffic,
         acks: Acks,
         publish: Callable[[], None],
+        resolving: Resolving,
+        clock: Callable[[], float],
     ) -> None:
+        """`clock` gives this turn's CLOCK_BOOTTIME."""
         self.peers = PeerTable()
         self.refusals: Counter[Refusal] = Counter()
         self.changed = False
@@ -46,7 +53,10 @@ class Hub:
         self._name = name
         self._networks = networks
         self._publish = publish
+        self._clock = clock
         self._limiter = RateLimiter(REFUSAL_LOG_INTERVAL)
+        self._vouching = Vouching(name, admission, resolving)
+        self._unrestored: Unrestored | None = None
 
     def on_punts(self, datagrams: Iterable[PuntedDatagram], now: float) -> None:
         """Judge one burst of heartbeats. `now` is CLOCK_BOOTTIME, as all times here."""
@@ -72,12 +82,52 @@ class Hub:
         self._publish()
 
     def restore(self, state: PeerState, down: float, now: float) -> int:
-        """Take up the peers of a former run; how many were let in again."""
-        changes = self.peers.restore(state, now, accept=self.admission.accepts_again, down=down)
+        """Take up the peers of a former run; how many were let in again.
+
+        Those whose credential may be in a source that was not read yet wait for it.
+        """
+        self._unrestored = Unrestored(state, down, now)
+        self._restore_rest(now)
+        return len(self.peers)
+
+    def export(self, now: float) -> PeerState:
+        """What a restart shall find again: the peers, and those that still wait to be."""
+        state = self.peers.export(now)
+        if self._unrestored is None:
+            return state
+        held = {address for record in state.peers for address in record.addresses}
+        rest = [r for r in self._unrestored.records(now) if held.isdisjoint(r.addresses)]
+        return PeerState((*state.peers, *rest))
+
+    def on_credentials(self, addresses: Iterable[bytes]) -> None:
+        """Credentials of these addresses changed: end the leases of peers without one."""
+        now = self._clock()
+        for address in addresses:
+            peer = self.peers.at_address(address)
+            if peer is None or self._vouching.vouched(peer):
+                continue
+            if not self.admission.holds(peer.addresses, peer.credential):
+                self._withdraw(peer)
+        self._restore_rest(now)
+        self._publish()
+
+    def _restore_rest(self, now: float) -> None:
+        waiting = self._unrestored
+        if waiting is None:
+            return
+        changes = self.peers.restore(
+            waiting.state, now, accept=self.admission.accepts_again, down=waiting.down(now)
+        )
         for entry in changes.peers:
             self.traffic.begin(entry.slot)
-        self._apply(changes)
-        return len(self.peers)
+        if changes:
+            self._apply(changes)
+        if not self.admission.unread():
+            self._unrestored = None
+
+    def _withdraw(self, peer: Peer) -> None:
+        event(_log, logging.INFO, "peer-withdrawn", service=self._name, **_who(peer))
+        self._apply(self.peers.remove(peer))
 
     def last_seen(self, peer: Peer, now: float) -> float:
         """When anything last came from the peer."""
@@ -89,12 +139,58 @@ class Hub:
         except WireError as error:
             return self._refuse(endpoint, error.refusal, str(error), now)
         unwelcome = self.admission.refusal(heartbeat.addresses, heartbeat.passphrase)
-        if unwelcome is not None:
+        if unwelcome is not None and not self._may_be_vouched(unwelcome[0], heartbeat):
             return self._refuse(endpoint, *unwelcome, now)
+        if unwelcome is None:
+            return self._register(heartbeat, endpoint, punted.local, now)
+        return self._consult(heartbeat, punted, endpoint, now)
+
+    def _may_be_vouched(self, refusal: Refusal, heartbeat: Heartbeat) -> bool:
+        open_ = refusal in (Refusal.UNKNOWN_ADDRESS, Refusal.WRONG_PASSPHRASE)
+        return open_ and bool(self.admission.plugins) and bool(heartbeat.passphrase)
+
+    def _consult(
+        self, heartbeat: Heartbeat, punted: PuntedDatagram, endpoint: Endpoint, now: float
+    ) -> bool:
+        peer = self.peers.at_endpoint(endpoint)
+        if peer is not None and self._vouching.stands(peer, heartbeat):
+            self._vouching.ask_again(peer, heartbeat, now, lambda: self._on_revoked(peer))
+            return self._register(heartbeat, endpoint, punted.local, now, vouched=True)
+        answer = partial(self._on_verdict, heartbeat, endpoint, punted.local)
+        if not self._vouching.ask(heartbeat, endpoint, now, answer):
+            return self._refuse(endpoint, Refusal.UNDECIDED, "too many questions wait", now)
+        return False
+
+    def _on_verdict(
+        self, heartbeat: Heartbeat, endpoint: Endpoint, local: bytes, verdict: Verdict
+    ) -> None:
+        now = self._clock()
+        if verdict == "no":
+            self._refuse(endpoint, Refusal.WRONG_PASSPHRASE, "the plugin says no", now)
+        elif verdict == "unknown":
+            self._refuse(endpoint, Refusal.UNDECIDED, "the plugin does not answer", now)
+        elif self._register(heartbeat, endpoint, local, now, vouched=True):
+            self._publish()
+            self.acks.send(endpoint, local)
+
+    def _on_revoked(self, peer: Peer) -> None:
+        if self.peers.at_slot(peer.slot) is peer and self._vouching.vouched(peer):
+            self._withdraw(peer)
+            self._publish()
+
+    def _register(
+        self,
+        heartbeat: Heartbeat,
+        endpoint: Endpoint,
+        local: bytes,
+        now: float,
+        *,
+        vouched: bool = False,
+    ) -> bool:
         result = self.peers.register(
             heartbeat.addresses,
             endpoint,
-            punted.local,
+            local,
             now,
             authenticated=self.admission.auth,
             data_seen=lambda slot: self.traffic.last_moved(slot, now),
@@ -102,6 +198,7 @@ class Hub:
         )
         if isinstance(result, Refused):
             return self._refuse(endpoint, result.refusal, result.detail, now)
+        self._vouching.note(result.peer, now, vouched=vouched)
         self._on_registered(result, now)
         return True
 
@@ -136,6 +233,7 @@ class Hub:
     def _apply(self, changes: Changes) -> None:
         self.changed = True
         self.traffic.end(changes.gone)
+        self._vouching.end(changes.gone)
         self._networks.apply(changes)
 
 

@@ -36,6 +36,7 @@ from gateway.protocol.peer import Peer
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import Member
 from gateway.supervisor.service import TunService
+from gateway.supervisor.source_report import credential_sources
 
 ProcessKind = Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
 
@@ -125,6 +126,7 @@ class Reporter:
             counters={name: totals[name] for name in NAMES if "drop_" not in name},
             drops=_drops(totals),
             refusals=_refusals(service),
+            sources=credential_sources(service.admission.tables, config.name, problems, boot),
             host=_host(service, problems),
         )
 

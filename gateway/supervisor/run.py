@@ -8,8 +8,9 @@ Whatever goes wrong on the way, what was opened so far is given back in reverse 
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.config import model
@@ -19,8 +20,11 @@ from gateway.linux.shared import Arena
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import run_directory, socket_path
-from gateway.protocol.messages import Status
+from gateway.protocol.messages import FromChild, SourceMessage, Status
+from gateway.sources.run import Sources
 from gateway.supervisor import control
+from gateway.supervisor.admission import digest_of
+from gateway.supervisor.authers import Authers
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.device import Device, DeviceOpener
 from gateway.supervisor.leftovers import Leftovers
@@ -30,8 +34,11 @@ from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.service import Opened, TunService, open_service
 from gateway.supervisor.state import WRITE_DELAY, WRITE_INTERVAL, StateFile, state_directory
 from gateway.supervisor.uplink import needs_resolver
+from gateway.workers.base import Place
 from gateway.workers.resolver import Resolver
 
+RESOLVER_MESSAGES = 1
+"""A turn: a part of a table takes some milliseconds, and heartbeats come in between."""
 SAMPLE_INTERVAL = 2.0
 CLIENT_WORKERS = 1
 
@@ -71,10 +78,18 @@ class Instance:
         control_socket = control.listen(path, owner)
         stack.callback(path.unlink, missing_ok=True)
         self._state = StateFile(state_directory(os.environ), config.instance, owner)
+        self._authers = _authers(config, self._state.key, self.loop.boot)
+        _check_extras(self._authers)
         self._leftovers = Leftovers(state_directory(os.environ), config.instance)
         self._leftovers.undo()
         self.services = [
-            TunService(service, self._open(service, cpus, open_device), cpus, self._state.key)
+            TunService(
+                service,
+                self._open(service, cpus, open_device),
+                cpus,
+                self._state.key,
+                self._authers.of(service.authers),
+            )
             for service in config.services
         ]
         self.user = process.leave_root(config.user)
@@ -89,14 +104,14 @@ class Instance:
         """Restore the peers, fork the children."""
         stack = self._stack
         stack.callback(self._save, last=True)
-        ask = self._resolving.ask if self._needs_resolver() else None
         for service in self.services:
             stack.callback(service.stop)
             service.host.start(self.loop, self._leftovers)
-            service.start(self.loop, self.children, ask)
+            service.start(self.loop, self.children, self._resolving)
             self._restore(service)
+        self._authers.changed = self._on_credentials
         stack.callback(self._stop_children)
-        if ask is not None:
+        if self._needs_resolver():
             self._start_resolver()
         for service in self.services:
             service.fork()
@@ -122,7 +137,8 @@ class Instance:
         return opened
 
     def _needs_resolver(self) -> bool:
-        return any(needs_resolver(service.targets) for service in self._config.services)
+        names = any(needs_resolver(service.targets) for service in self._config.services)
+        return names or bool(self._authers.tables)
 
     def _start_resolver(self) -> None:
         arena = Arena([Page.bytes_for(1)])
@@ -133,11 +149,29 @@ class Instance:
             cpus=process.usable_cpus(),
             page=Page(arena.carve(Page.bytes_for(1)), 1),
             arena=arena,
-            build=lambda place: Resolver(place, ()),
-            on_message=self._resolving.on_message,
+            build=self._build_resolver,
+            on_message=self._on_resolver,
             snapshot=list,
+            messages_per_turn=RESOLVER_MESSAGES,
         )
         self._resolving.member = self.children.start(spec)
+
+    def _build_resolver(self, place: Place) -> Resolver:
+        """It alone keeps the passwords and tokens of sources."""
+        specs = self._authers.for_resolver()
+        place = replace(place, forget=self._forget_services)
+        if not specs:
+            return Resolver(place)
+        return Resolver(place, (), lambda deliver: Sources(specs, (), deliver))
+
+    def _on_resolver(self, message: FromChild) -> None:
+        self._resolving.on_message(message)
+        self._authers.on_message(message)
+
+    def _on_credentials(self, auther: str, addresses: Iterable[bytes]) -> None:
+        for service in self.services:
+            if service.hub is not None and auther in (s.name for s in service.config.authers):
+                service.hub.on_credentials(addresses)
 
     def _restore(self, service: TunService) -> None:
         saved = self._state.peers_of(service.config.name)
@@ -176,7 +210,7 @@ class Instance:
         for service in self.services:
             if service.hub is not None:
                 service.hub.changed = False
-                states[service.config.name] = service.hub.peers.export(self.loop.boot)
+                states[service.config.name] = service.hub.export(self.loop.boot)
         if states:
             self._state.save(states, last=last)
 
@@ -188,5 +222,23 @@ class Instance:
         event(_log, logging.INFO, "stopped", instance=self._config.instance)
 
     def _forget(self) -> None:
+        self._authers.forget()
+        self._forget_services()
+
+    def _forget_services(self) -> None:
         for service in self.services:
             service.forget()
+
+
+def _authers(config: model.Config, key: bytes, boot: float) -> Authers:
+    specs = {spec.name: spec for service in config.services for spec in service.authers}
+    return Authers(specs.values(), lambda password: digest_of(password, key), boot)
+
+
+def _check_extras(authers: Authers) -> None:
+    """Import what the sources need while we are root. Raises MissingExtraError."""
+
+    async def nobody(_message: SourceMessage) -> None:
+        pass
+
+    Sources(authers.for_resolver(), (), nobody)

@@ -26,14 +26,16 @@ from gateway.protocol.packet import ANY, pack_address
 from gateway.protocol.peers import CAPACITY
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
+from gateway.supervisor.authers import AutherTable
 from gateway.supervisor.children import Children, Kind, Member, Spec
 from gateway.supervisor.device import Device
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.traffic import Traffic
-from gateway.supervisor.uplink import Ask, UplinkDriver
+from gateway.supervisor.uplink import UplinkDriver, needs_resolver
 from gateway.workers.base import Child, Place
 from gateway.workers.tun_reader import ReaderParts, TunReader
 from gateway.workers.udp_worker import UdpWorker, WorkerParts
@@ -108,7 +110,12 @@ class TunService:
     """One `-L` that runs."""
 
     def __init__(
-        self, config: model.Service, opened: Opened, cpus: Sequence[int], key: bytes
+        self,
+        config: model.Service,
+        opened: Opened,
+        cpus: Sequence[int],
+        key: bytes,
+        tables: Sequence[AutherTable],
     ) -> None:
         self.config = config
         self.opened = opened
@@ -117,25 +124,33 @@ class TunService:
         self.rings = tuple(Ring(memory, create=False) for memory in opened.rings)
         self.hub: Hub | None = None
         self.uplink: UplinkDriver | None = None
-        self.admission = Admission(config.nets, config.credentials, key)
+        self.admission = Admission(config.nets, config.credentials, key, tables)
         self.host = HostSide(config, opened.device)
         self.members: list[Member] = []
         self.trouble = ""
         self._cpus = tuple(cpus)
         self._recreated: list[float] = []
 
-    def start(self, loop: Loop, children: Children, ask: Ask | None) -> None:
-        """Fork the children and begin."""
+    def start(self, loop: Loop, children: Children, resolving: Resolving) -> None:
+        """Make the tables and begin."""
         self._loop = loop
         self._children = children
         self.networks.publish()
         if self.opened.acks is not None:
             acks = Acks(self.opened.acks)
             self.hub = Hub(
-                self.config.name, self.admission, self.networks, self.traffic, acks, self.publish
+                self.config.name,
+                self.admission,
+                self.networks,
+                self.traffic,
+                acks,
+                self.publish,
+                resolving,
+                lambda: loop.boot,
             )
         else:
             sock = self.opened.sockets[0]
+            ask = resolving.ask if needs_resolver(self.config.targets) else None
             self.uplink = UplinkDriver(self.config, sock, loop, ask, self.host)
             self.traffic.begin(0)
         loop.call_every(TICK, self._tick)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from ipaddress import ip_interface
 from types import ModuleType
 
+import msgspec
+
 from gateway.config import model
 from gateway.errors import GatewayError
 from gateway.linux import process
@@ -67,6 +69,9 @@ def main() -> int:
     if "credentials" in options:
         pairs = options["credentials"]
         options["credentials"] = tuple(model.Credential(u, p.encode()) for u, p in pairs)
+    options["authers"] = tuple(
+        msgspec.convert(auther, model.AutherSpec) for auther in options.get("authers", ())
+    )
     service = model.Service(
         **{"name": "tun", "host": "127.0.0.1", "port": 0, "targets": (), **options}
     )

@@ -2,10 +2,7 @@
 
 import asyncio
 import ipaddress
-import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -18,6 +15,7 @@ from needs import need
 pytest.importorskip("redis")
 
 from redis import Redis
+from redis_server import RedisServer
 
 from gateway.protocol.packet import pack_address, pack_network
 from gateway.sources import redis as source
@@ -35,51 +33,12 @@ def a16(text: str) -> bytes:
     return pack_address(ipaddress.ip_address(text))
 
 
-class RedisServer:
-    """A redis-server of the test's own, on loopback, with nothing on disk."""
-
-    def __init__(self, port: int, folder: Path) -> None:
-        self.port = port
-        self.folder = folder
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self, *options: str) -> Redis:
-        """Start it, and wait until it says that it is ready."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--dir", str(self.folder), "--daemonize", "no", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if "Ready to accept connections" in line:
-                return Redis(port=self.port)
-        pytest.fail("".join(lines))
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
-            self.process = None
-
-
 @pytest.fixture
 def server(unused_port: int, tmp_path: Path) -> Iterator[RedisServer]:
-    need_redis()
+    need("redis-server")
     server = RedisServer(unused_port, tmp_path)
     yield server
     server.stop()
-
-
-def need_redis() -> None:
-    try:
-        need("redis-server")
-    except LookupError:
-        if shutil.which("redis-server") is None:
-            missing = (
-                pytest.fail if "redis-server" in os.environ.get("REQUIRE", "") else pytest.skip
-            )
-            missing("needs redis-server: it is not on the PATH")
 
 
 @pytest.fixture
