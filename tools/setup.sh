@@ -100,9 +100,13 @@ wanted_packages() {
         fi ;;
     esac
     echo iperf3 iproute2 iputils-ping
-    [ -z "$for_tests" ] ||
-        echo clang 'libclang-rt-dev|libclang-rt-14-dev|libclang-common-14-dev' \
-            ethtool iptables nftables nmap procps redis-server tcpdump
+    [ -n "$for_tests" ] || return 0
+    echo clang ethtool iptables nftables nmap procps redis-server tcpdump
+    clang_runtime || echo 'libclang-rt-dev|libclang-rt-14-dev|libclang-common-14-dev'
+}
+
+clang_runtime() { # the sanitizers' libraries; which package has them differs by release
+    ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.tsan*.a >/dev/null 2>&1
 }
 
 installed() {
