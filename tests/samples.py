@@ -17,6 +17,7 @@ from gateway.protocol.messages import (
     RingStatus,
     ServiceStatus,
     SocketStatus,
+    SourceStatus,
     Status,
     UplinkStatus,
 )
@@ -196,6 +197,33 @@ SERVER_SERVICE = ServiceStatus(
     },
     drops=by_reason(DropReason, unroutable_source=1_150, spoofed_source=24),
     refusals=by_reason(Refusal, wrong_passphrase=3),
+    sources=(
+        SourceStatus("auther", "staff", "file", "/etc/gateway/users", 100_000, 12.5),
+        SourceStatus(
+            holder="auther",
+            name="guests",
+            kind="redis",
+            label="redis [2001:db8::6]:6379/0 gost",
+            entries=17,
+            age_seconds=3700.0,
+            failing_seconds=61.0,
+            error="cannot be reached: Connection refused",
+            problems=("redis [2001:db8::6]:6379/0 gost: field 3: the username is no IP address",),
+            problem_count=25,
+        ),
+        SourceStatus(
+            holder="auther",
+            name="partners",
+            kind="plugin",
+            label="https://auth.example.com/tun",
+            entries=0,
+            age_seconds=None,
+            asked=4,
+            accepted=2,
+            refused=1,
+            failed=1,
+        ),
+    ),
 )
 
 SERVER = Status(

@@ -212,7 +212,7 @@ def sockets(found: Sequence[SocketStatus], words: Words) -> Listing:
 
 
 def sources(found: Iterable[SourceStatus], words: Words) -> Listing:
-    """Where credentials come from, and how old they are. What is wrong is below the label."""
+    """Where credentials come from, and how old they are; `source_notes` has the rest."""
     columns = (
         Column("of"),
         Column("source"),
@@ -232,7 +232,7 @@ def _source(source: SourceStatus, words: Words) -> Sequence[Cell]:
     return (
         Text(words.text(f"{source.holder} {source.name}"), "bold"),
         source.kind,
-        Text("\n").join(_about(source, words)),
+        words.text(source.label),
         "" if plugin else count(source.entries),
         words.known(source.age_seconds, duration),
         count(source.asked) if plugin else "",
@@ -242,15 +242,18 @@ def _source(source: SourceStatus, words: Words) -> Sequence[Cell]:
     )
 
 
-def _about(source: SourceStatus, words: Words) -> list[Text]:
-    lines = [Text(words.text(source.label))]
-    if source.error:
-        lines.append(Text(words.text(source.error), BAD))
-    lines += [Text(words.text(problem), ODD) for problem in source.problems]
-    hidden = source.problem_count - len(source.problems)
-    if hidden > 0:
-        lines.append(Text(f"and {count(hidden)} more entries left out", ODD))
-    return lines
+def source_notes(found: Iterable[SourceStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+    """What is wrong with each: why it fails, and which entries were left out."""
+    notes: list[tuple[str, Cell]] = []
+    for source in found:
+        name = words.text(f"{source.name} {source.kind}")
+        if source.error:
+            notes.append((name, Text(words.text(source.error), BAD)))
+        notes += [(name, Text(words.text(problem), ODD)) for problem in source.problems]
+        hidden = source.problem_count - len(source.problems)
+        if hidden > 0:
+            notes.append((name, Text(f"and {count(hidden)} more entries left out", ODD)))
+    return notes
 
 
 def traffic(counters: Mapping[str, int], words: Words) -> Listing:

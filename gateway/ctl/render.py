@@ -86,6 +86,8 @@ class _Page:
             yield from self._listing(title, listings.peers(service.peers, self.words))
         if service.sources:
             yield from self._listing("sources", listings.sources(service.sources, self.words))
+            if notes := listings.source_notes(service.sources, self.words):
+                yield facts(notes)
         yield from self._listing("traffic", listings.traffic(service.counters, self.words))
         yield from self._listing("rings", listings.rings(service.rings, self.words))
         yield from self._listing("sockets", listings.sockets(service.sockets, self.words))

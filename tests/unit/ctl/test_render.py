@@ -71,6 +71,15 @@ def test_every_reason_is_on_the_screen() -> None:
     assert {refusal.name.lower() for refusal in Refusal} <= words
 
 
+def test_sources_are_shown_with_what_is_wrong() -> None:
+    text = drawn(SERVER, Look(200))
+    assert "/etc/gateway/users" in text
+    assert "cannot be reached: Connection refused" in text
+    assert "field 3: the username is no IP address" in text
+    assert "and 24 more entries left out" in text
+    assert "https://auth.example.com/tun" in text
+
+
 def test_drops_come_by_number_and_exactly() -> None:
     text = drawn(SERVER, Look(120))
     assert "packets dropped: 1,174" in text
