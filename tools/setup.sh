@@ -110,8 +110,8 @@ clang_runtime() { # the sanitizers' libraries; which package has them differs by
 }
 
 installed() {
-    for name in $(echo "$1" | tr '|' ' '); do
-        case $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) in
+    for alternative in $(echo "$1" | tr '|' ' '); do
+        case $(dpkg-query -W -f '${db:Status-Status}' "$alternative" 2>/dev/null) in
         installed) return 0 ;;
         esac
     done
