@@ -11,7 +11,7 @@ the stored password is empty. Both are errors here: what protects must not fail 
 from dataclasses import dataclass, field
 
 from gateway.config import addresses, shape
-from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential
+from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential, Network
 from gateway.config.options import nearest
 from gateway.config.places import Places, parse_places
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
@@ -103,7 +103,24 @@ def _credential(node: Node, where: str, report: Report) -> Credential | None:
     password = _password(entries, node, username or "", report)
     if username is None or password is None:
         return None
-    return Credential(username, password)
+    return Credential(username, password, _networks(entries, report))
+
+
+def _networks(entries: dict[str, Entry], report: Report) -> tuple[Network, ...]:
+    """What the client may advertise. A word with commas is a list, as in options."""
+    if "networks" not in entries:
+        return ()
+    found: dict[Network, None] = {}
+    for node in items_of(entries["networks"].node, "networks", report):
+        if isinstance(node.value, dict | tuple):
+            report.error(node.place, "networks: expected a list of ADDRESS/LENGTH")
+            continue
+        for word in text(node.value).split(","):
+            try:
+                found[addresses.network(word.strip())] = None
+            except BadValueError as error:
+                report.error(node.place, f"networks: {error}")
+    return tuple(found)
 
 
 def _username(entries: dict[str, Entry], node: Node, report: Report) -> str | None:

@@ -81,10 +81,12 @@ class Credential(msgspec.Struct, frozen=True):
 
     `username` is that address, in its shortest text. `password` has 1 to 16 bytes.
     One username may come several times, with different passwords: each is good.
+    `networks` are those its client may advertise.
     """
 
     username: str
     password: bytes
+    networks: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "password", Secret(self.password))

@@ -136,7 +136,14 @@ def _listed(service: Service) -> Plain:
 
 
 def _auths(credentials: Iterable[Credential]) -> list[Plain]:
-    return [{"username": found.username, "password": HIDDEN} for found in credentials]
+    return [_credential(found) for found in credentials]
+
+
+def _credential(credential: Credential) -> Plain:
+    document: dict[str, Plain] = {"username": credential.username, "password": HIDDEN}
+    if credential.networks:
+        document["networks"] = [str(network) for network in credential.networks]
+    return document
 
 
 def _auther(spec: AutherSpec) -> Plain:

@@ -61,7 +61,7 @@ SOURCE_REDIS = _shape("addr db username password key type")
 SOURCE_HTTP = _shape("url timeout")
 PLUGIN = _shape("type addr token timeout tls")
 PLUGIN_TLS = _shape("secure serverName", later="caFile certFile keyFile", foreign="options")
-CREDENTIAL = _shape("username password", later="networks", foreign="file")
+CREDENTIAL = _shape("username password networks", foreign="file")
 LOG = _shape("level", useless="format output rotation")
 
 CHAIN_KEYS = ("chain", "chaingroup")

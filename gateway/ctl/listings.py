@@ -9,6 +9,7 @@ from gateway.ctl.styles import BAD, ODD, health, odd
 from gateway.ctl.tables import Cell, Column, Listing
 from gateway.ctl.words import Words, count, cpus, duration, milliseconds, octets, percent
 from gateway.protocol.messages import (
+    NetworkStatus,
     PeerStatus,
     ProcessStatus,
     RingStatus,
@@ -143,6 +144,25 @@ def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
         octets(peer.tx_bytes),
         Text("\n").join(_notes(peer)),
     )
+
+
+def networks(found: Iterable[tuple[str, NetworkStatus]], words: Words) -> Listing:
+    """Advertised networks, each with the peer that has it; the sentence says what is amiss."""
+    columns = (Column("network"), Column("peer", hide=("",)), Column("standing"), Column("why"))
+    rows = [
+        (
+            Text(words.text(each.network), "bold"),
+            words.text(peer),
+            Text(each.standing, "" if each.standing == "accepted" else ODD),
+            words.text(_why(each)),
+        )
+        for peer, each in found
+    ]
+    return Listing(columns, rows)
+
+
+def _why(network: NetworkStatus) -> str:
+    return f"{network.reason} ({network.holder} has it)" if network.holder else network.reason
 
 
 def _notes(peer: PeerStatus) -> list[Text]:

@@ -16,7 +16,7 @@ from gateway.ctl.tables import Listing, facts, fitted, reasons
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words, count
 from gateway.protocol.forwarding import DROP_TEXT, REFUSAL_TEXT, DropReason, Refusal
-from gateway.protocol.messages import ProcessStatus, ServiceStatus, Status
+from gateway.protocol.messages import NetworkStatus, ProcessStatus, ServiceStatus, Status
 
 
 def screen(statuses: Iterable[Status], look: Look) -> bytes:
@@ -88,6 +88,8 @@ class _Page:
             yield from self._listing("sources", listings.sources(service.sources, self.words))
             if notes := listings.source_notes(service.sources, self.words):
                 yield facts(notes)
+        if odd := _networks(service):
+            yield from self._listing("advertised networks", listings.networks(odd, self.words))
         yield from self._listing("traffic", listings.traffic(service.counters, self.words))
         yield from self._listing("rings", listings.rings(service.rings, self.words))
         yield from self._listing("sockets", listings.sockets(service.sockets, self.words))
@@ -118,6 +120,17 @@ class _Page:
         names = [self.words.text(name) for name in counts if not counts[name]]
         if names:
             yield facts([("zero", ", ".join(names))])
+
+
+def _networks(service: ServiceStatus) -> list[tuple[str, NetworkStatus]]:
+    """A client's networks; of a server's peers those that are not in use."""
+    own = [("", network) for network in service.advertised]
+    return own + [
+        (peer.addresses[0] if peer.addresses else "", network)
+        for peer in service.peers
+        for network in peer.advertised
+        if network.standing != "accepted"
+    ]
 
 
 def _title(title: str) -> Text:

@@ -47,6 +47,8 @@ def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
         yield "auth", _switch(status.auth, "anybody who reaches the port can join", words)
         yield "source check", _switch(status.source_check, "peers can pose as each other", words)
     yield "offload", _offload(status.offload, words)
+    if status.host.nat != "off":
+        yield "NAT", Text(status.host.nat, GOOD if status.host.nat == "on" else BAD)
 
 
 def uplink(status: UplinkStatus, words: Words) -> Iterator[Fact]:

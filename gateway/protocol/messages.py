@@ -294,6 +294,15 @@ class SocketStatus(msgspec.Struct, frozen=True):
     send_buffer_bytes: int
 
 
+class NetworkStatus(msgspec.Struct, frozen=True):
+    """An advertised network. `reason` says why it is not in use, `holder` who has it already."""
+
+    network: str
+    standing: Literal["accepted", "refused", "waiting", "unanswered"]
+    reason: str = ""
+    holder: str = ""
+
+
 class PeerStatus(msgspec.Struct, frozen=True):
     """Who is behind a tunnel address. Seconds are ages; None where nobody can know."""
 
@@ -315,6 +324,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     moves: int
     conflict: bool = False
     networks: tuple[str, ...] = ()
+    advertised: tuple[NetworkStatus, ...] = ()
+    software: str = ""
 
 
 class UplinkStatus(msgspec.Struct, frozen=True):
@@ -404,6 +415,8 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     refusals: dict[str, int]
     sources: tuple[SourceStatus, ...] = ()
     host: HostStatus = HostStatus("off")
+    advertised: tuple[NetworkStatus, ...] = ()
+    advertisements: dict[str, int] = {}
 
 
 class Status(msgspec.Struct, frozen=True):

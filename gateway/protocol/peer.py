@@ -11,8 +11,9 @@ from math import inf, isfinite
 import msgspec
 
 from gateway.protocol.leases import Lease
-from gateway.protocol.messages import PeerEntry, RouteEntry
+from gateway.protocol.messages import PeerEntry, Prefix, RouteEntry
 from gateway.protocol.packet import ADDRESS_SIZE, Endpoint
+from gateway.protocol.routes import is_prefix
 
 CONFLICT_SHOWN = 60.0
 """Seconds for which a peer is shown in conflict after the last sign of it."""
@@ -25,7 +26,10 @@ STATE_VERSION = 1
 
 @dataclass(eq=False)
 class Peer:
-    """One peer. Times are the table's; `credential` is a digest of what let it in."""
+    """One peer. Times are the table's; `credential` is a digest of what let it in.
+
+    `advertised` are the networks that it says are behind it, accepted or not.
+    """
 
     slot: int
     incarnation: int
@@ -38,6 +42,7 @@ class Peer:
     heartbeats: int = 1
     moves: int = 0
     conflict_at: float = -inf
+    advertised: tuple[Prefix, ...] = ()
 
     @property
     def last_heartbeat(self) -> float:
@@ -72,6 +77,7 @@ class Peer:
             lease_heartbeats=self.lease.heartbeats,
             heartbeats=self.heartbeats,
             moves=self.moves,
+            advertised=self.advertised,
         )
 
 
@@ -91,6 +97,7 @@ class PeerRecord(msgspec.Struct, frozen=True):
     lease_heartbeats: int
     heartbeats: int
     moves: int
+    advertised: tuple[Prefix, ...] = ()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -105,6 +112,7 @@ class PeerRecord(msgspec.Struct, frozen=True):
             bool(self.addresses)
             and len(set(self.addresses)) == len(self.addresses)
             and all(len(address) == ADDRESS_SIZE for address in packed)
+            and all(is_prefix(network.prefix, network.length) for network in self.advertised)
             and 0 < self.port <= 0xFFFF
             and self.scope >= 0
             and all(isfinite(seconds) for seconds in times)

@@ -207,6 +207,7 @@ class PeerTable:
             peer = self._add(record.endpoint, record.local, lease, now - down - record.age)
             peer.credential = record.credential
             peer.heartbeats = record.heartbeats
+            peer.advertised = record.advertised
             peer.moves = record.moves
             changes.peers.append(peer.entry())
             self._assign(peer, record.addresses, changes)

@@ -39,6 +39,16 @@ def prefix_of(address: bytes, length: int) -> bytes:
     return (int.from_bytes(address) >> shift << shift).to_bytes(ADDRESS_SIZE)
 
 
+def is_prefix(prefix: bytes, length: int) -> bool:
+    """Whether it is an a16 with nothing behind its first `length` bits."""
+    return (
+        len(prefix) == ADDRESS_SIZE
+        and 0 <= length <= _BITS
+        and (length >= _V4_OFFSET or prefix[:12] != V4_MAPPED)
+        and prefix_of(prefix, length) == prefix
+    )
+
+
 class RouteTable:
     """Prefixes and where they lead."""
 

@@ -23,9 +23,9 @@ class Acks:
         self._sock = sock
         self.counts: Counter[str] = Counter(sent=0, full=0, failed=0)
 
-    def send(self, endpoint: Endpoint, local: bytes) -> None:
-        """Answer one heartbeat. Never raises: one peer's trouble is its own (I13)."""
-        ack = Ack(endpoint.address).build()
+    def send(self, endpoint: Endpoint, local: bytes, answer: bytes | None = None) -> None:
+        """Ack a heartbeat, or send `answer`. Never raises: one peer's trouble is its own (I13)."""
+        ack = answer or Ack(endpoint.address).build()
         for _ in range(2):  # ECONNREFUSED may be another peer's error: once more
             try:
                 self._send(ack, endpoint, local)

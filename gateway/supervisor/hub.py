@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from gateway.log import RateLimiter, event, get_logger
+from gateway.protocol.advert import is_extension
 from gateway.protocol.forwarding import Refusal
 from gateway.protocol.messages import PuntedDatagram
 from gateway.protocol.packet import Endpoint, unpack_address
@@ -19,6 +20,7 @@ from gateway.protocol.peers import Changes, PeerTable, Refused, Registered
 from gateway.protocol.wire import Heartbeat, WireError
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
+from gateway.supervisor.lans import Lans
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.resolving import Resolving, Verdict
 from gateway.supervisor.traffic import Traffic
@@ -42,6 +44,7 @@ class Hub:
         publish: Callable[[], None],
         resolving: Resolving,
         clock: Callable[[], float],
+        lans: Lans,
     ) -> None:
         """`clock` gives this turn's CLOCK_BOOTTIME."""
         self.peers = PeerTable()
@@ -54,20 +57,26 @@ class Hub:
         self._networks = networks
         self._publish = publish
         self._clock = clock
+        self.lans = lans
         self._limiter = RateLimiter(REFUSAL_LOG_INTERVAL)
         self._vouching = Vouching(name, admission, resolving)
         self._unrestored: Unrestored | None = None
 
     def on_punts(self, datagrams: Iterable[PuntedDatagram], now: float) -> None:
         """Judge one burst of heartbeats. `now` is CLOCK_BOOTTIME, as all times here."""
-        answers: list[tuple[Endpoint, bytes]] = []
+        answers: list[tuple[Endpoint, bytes, bytes | None]] = []
         for punted in datagrams:
             endpoint = Endpoint(punted.address, punted.port, punted.scope)
-            if self._on_heartbeat(punted, endpoint, now):
-                answers.append((endpoint, punted.local))
+            if is_extension(punted.datagram):
+                judged = self.lans.judge(punted, endpoint, self.peers, now)
+                if judged is not None:
+                    answers.append((endpoint, punted.local, judged[0]))
+                    self.changed |= judged[1]
+            elif self._on_heartbeat(punted, endpoint, now):
+                answers.append((endpoint, punted.local, None))
         self._publish()
-        for endpoint, local in answers:
-            self.acks.send(endpoint, local)
+        for endpoint, local, answer in answers:
+            self.acks.send(endpoint, local, answer)
 
     def tick(self, now: float) -> None:
         """End leases, look at some counters. A few times a second."""
@@ -122,6 +131,10 @@ class Hub:
             self.traffic.begin(entry.slot)
         if changes:
             self._apply(changes)
+            for entry in changes.peers:
+                peer = self.peers.at_slot(entry.slot)
+                if peer is not None:
+                    self.lans.resume(peer, now)
         if not self.admission.unread():
             self._unrestored = None
 
@@ -235,6 +248,7 @@ class Hub:
         self.traffic.end(changes.gone)
         self._vouching.end(changes.gone)
         self._networks.apply(changes)
+        self.lans.end(changes.gone)
 
 
 def _who(peer: Peer) -> dict[str, str]:

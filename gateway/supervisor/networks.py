@@ -30,6 +30,7 @@ class Networks:
         self._peers: dict[int, PeerEntry] = {}
         self._pending = _Pending()
         self._behind: dict[bytes, list[tuple[bytes, int]]] = {}
+        self._advertised: dict[int, tuple[tuple[bytes, int], ...]] = {}
         if role is Role.SERVER:
             self._configure_server(nets, routes)
         else:
@@ -40,6 +41,7 @@ class Networks:
         for prefix in changes.withdrawn:
             self._withdraw(prefix)
         for slot in changes.gone:
+            self.lead(slot, ())
             self._peers.pop(slot, None)
             self._pending.gone(slot)
         for entry in changes.peers:
@@ -49,6 +51,21 @@ class Networks:
             self._set(route.prefix, route.length, route.target, Origin.PEER)
             for network in self._behind.get(route.prefix, ()):
                 self._set(*network, route.target, Origin.SERVICE)
+
+    def lead(self, slot: int, networks: Iterable[tuple[bytes, int]]) -> None:
+        """Exactly these advertised networks are behind the peer at a slot.
+
+        What the configuration says of the very same network stays as it is.
+        """
+        wanted = dict.fromkeys(networks)
+        for network in self._advertised.pop(slot, ()):
+            if network not in wanted and self.table.remove(*network):
+                self._pending.withdrawn(Prefix(*network))
+        led = [network for network in wanted if not self._configured(network)]
+        for network in led:
+            self._set(*network, slot, Origin.PEER)
+        if led:
+            self._advertised[slot] = tuple(led)
 
     def publish(self) -> Update | None:
         """The difference since the last time as the next generation; None if there is none."""
@@ -79,6 +96,14 @@ class Networks:
     def behind(self, addresses: Iterable[bytes]) -> list[tuple[bytes, int]]:
         """The networks that are routed to a peer with these addresses."""
         return [network for address in addresses for network in self._behind.get(address, ())]
+
+    def led(self, slot: int) -> tuple[tuple[bytes, int], ...]:
+        """The advertised networks that are routed to the peer at a slot."""
+        return self._advertised.get(slot, ())
+
+    def _configured(self, network: tuple[bytes, int]) -> bool:
+        known = self.table.get(*network)
+        return known is not None and known.origin is Origin.SERVICE
 
     def _configure_server(self, nets: Sequence[Interface], routes: Sequence[Route]) -> None:
         for net in nets:

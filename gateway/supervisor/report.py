@@ -35,6 +35,8 @@ from gateway.protocol.packet import ANY, unpack_address
 from gateway.protocol.peer import Peer
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import Member
+from gateway.supervisor.hub import Hub
+from gateway.supervisor.lans import FATES
 from gateway.supervisor.service import TunService
 from gateway.supervisor.source_report import credential_sources
 
@@ -128,6 +130,8 @@ class Reporter:
             refusals=_refusals(service),
             sources=credential_sources(service.admission.tables, config.name, problems, boot),
             host=_host(service, problems),
+            advertised=service.advertising.status() if service.advertising is not None else (),
+            advertisements=_advertisements(service),
         )
 
     def _device(self, service: TunService, problems: list[str]) -> DeviceStatus:
@@ -240,6 +244,11 @@ def _refusals(service: TunService) -> dict[str, int]:
     return {refusal.name.lower(): counts.get(refusal, 0) for refusal in Refusal}
 
 
+def _advertisements(service: TunService) -> dict[str, int]:
+    counts = service.lans.counts if service.lans is not None else None
+    return {fate: counts[fate] for fate in FATES} if counts is not None else {}
+
+
 def _host(service: TunService, problems: list[str]) -> HostStatus:
     found = service.host.status
     problems += [f"service {service.config.name}: {problem}" for problem in found.problems]
@@ -291,14 +300,16 @@ def _peers(service: TunService, problems: list[str], boot: float) -> tuple[PeerS
                 f"service {service.config.name}: two hosts claim {addresses}; "
                 f"{peer.endpoint} has it"
             )
-        found.append(_peer(service, peer, conflict, hub.last_seen(peer, boot), boot))
+        found.append(_peer(service, hub, peer, conflict, hub.last_seen(peer, boot), boot))
     return tuple(found)
 
 
 def _peer(
-    service: TunService, peer: Peer, conflict: bool, last_seen: float, boot: float
+    service: TunService, hub: Hub, peer: Peer, conflict: bool, last_seen: float, boot: float
 ) -> PeerStatus:
     rx_packets, rx_bytes, tx_packets, tx_bytes, tx_dropped, single = service.traffic.row(peer.slot)
+    said = hub.lans.said(peer.slot)
+    networks = (*service.networks.behind(peer.addresses), *service.networks.led(peer.slot))
     return PeerStatus(
         addresses=tuple(str(unpack_address(address)) for address in peer.addresses),
         endpoint=str(peer.endpoint),
@@ -306,8 +317,8 @@ def _peer(
         since_seconds=boot - peer.since,
         last_seen_seconds=boot - last_seen,
         lease_left_seconds=peer.lease.until - boot,
-        rtt_ms=None,
-        loss_percent=None,
+        rtt_ms=said.rtt * 1000 if said is not None and said.rtt is not None else None,
+        loss_percent=said.loss * 100 if said is not None and said.loss is not None else None,
         rx_packets=rx_packets,
         rx_bytes=rx_bytes,
         tx_packets=tx_packets,
@@ -317,7 +328,9 @@ def _peer(
         heartbeats=peer.heartbeats,
         moves=peer.moves,
         conflict=conflict,
-        networks=tuple(_network(*net) for net in service.networks.behind(peer.addresses)),
+        networks=tuple(_network(*net) for net in networks),
+        advertised=hub.lans.status(peer.slot, hub.peers),
+        software=said.software if said is not None else "",
     )
 
 

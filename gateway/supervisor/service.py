@@ -26,11 +26,13 @@ from gateway.protocol.packet import ANY, pack_address
 from gateway.protocol.peers import CAPACITY
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
+from gateway.supervisor.advertising import SCAN_INTERVAL, Advertising
 from gateway.supervisor.authers import AutherTable
 from gateway.supervisor.children import Children, Kind, Member, Spec
 from gateway.supervisor.device import Device
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.hub import Hub
+from gateway.supervisor.lans import Lans
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.resolving import Resolving
@@ -43,6 +45,8 @@ from gateway.workers.udp_worker import UdpWorker, WorkerParts
 RING_BYTES = 4 << 20
 """Some milliseconds of traffic at the speed of one worker."""
 TICK = 0.5
+LOOK = 20.0
+"""Seconds between two looks at the host's own networks."""
 RECREATIONS = 5
 RECREATION_PERIOD = 60.0
 
@@ -126,6 +130,14 @@ class TunService:
         self.uplink: UplinkDriver | None = None
         self.admission = Admission(config.nets, config.credentials, key, tables)
         self.host = HostSide(config, opened.device)
+        self.lans: Lans | None = None
+        self.advertising: Advertising | None = None
+        if config.role is Role.SERVER:
+            self.lans = Lans(config, self.admission.digest, self.networks)
+        else:
+            self.advertising = Advertising(
+                config, opened.device.name, opened.sockets[0], lambda: self.host.masquerades
+            )
         self.members: list[Member] = []
         self.trouble = ""
         self._cpus = tuple(cpus)
@@ -136,7 +148,7 @@ class TunService:
         self._loop = loop
         self._children = children
         self.networks.publish()
-        if self.opened.acks is not None:
+        if self.lans is not None and self.opened.acks is not None:
             acks = Acks(self.opened.acks)
             self.hub = Hub(
                 self.config.name,
@@ -147,12 +159,18 @@ class TunService:
                 self.publish,
                 resolving,
                 lambda: loop.boot,
+                self.lans,
             )
-        else:
-            sock = self.opened.sockets[0]
+            loop.call_every(LOOK, self.lans.look)
+        elif self.advertising is not None:
+            sock, advertising = self.opened.sockets[0], self.advertising
             ask = resolving.ask if needs_resolver(self.config.targets) else None
-            self.uplink = UplinkDriver(self.config, sock, loop, ask, self.host)
+            self.uplink = uplink = UplinkDriver(
+                self.config, sock, loop, ask, self.host, advertising
+            )
             self.traffic.begin(0)
+            advertising.scan(uplink.machine)
+            loop.call_every(SCAN_INTERVAL, lambda: advertising.scan(uplink.machine))
         loop.call_every(TICK, self._tick)
 
     def fork(self) -> None:
@@ -194,7 +212,9 @@ class TunService:
             self.uplink.forget()
 
     def stop(self) -> None:
-        """Take back what was changed on the host. The children are gone by now."""
+        """Take back what was told and changed. The children are gone by now."""
+        if self.advertising is not None:
+            self.advertising.withdraw()
         self.host.close()
 
     def _start(

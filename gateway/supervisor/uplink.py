@@ -16,10 +16,12 @@ from gateway.linux import udp
 from gateway.linux.process import wipe
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol import uplink as machine
+from gateway.protocol.forwarding import ACK_SIZE
 from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
 from gateway.protocol.packet import Endpoint, pack_address, unpack_address
 from gateway.protocol.uplink import State
 from gateway.protocol.wire import Ack, Heartbeat, WireError
+from gateway.supervisor.advertising import Advertising
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.loop import Loop, Timer
 
@@ -39,7 +41,13 @@ class UplinkDriver:
     """One client's uplink. `ask` is None where every target is an address."""
 
     def __init__(
-        self, service: Service, sock: socket.socket, loop: Loop, ask: Ask | None, host: HostSide
+        self,
+        service: Service,
+        sock: socket.socket,
+        loop: Loop,
+        ask: Ask | None,
+        host: HostSide,
+        advertising: Advertising,
     ) -> None:
         self.machine = machine.Uplink(
             service.targets, service.ttl, service.keepalive, random.random
@@ -50,6 +58,7 @@ class UplinkDriver:
         self._loop = loop
         self._ask = ask
         self._host = host
+        self._advertising = advertising
         self._passphrase = service.passphrase
         self._heartbeat = Heartbeat(
             service.passphrase, tuple(pack_address(net.ip) for net in service.nets)
@@ -65,14 +74,21 @@ class UplinkDriver:
 
     def on_punts(self, datagrams: Iterable[PuntedDatagram], now: float) -> None:
         """What the server answered."""
+        acked = False
         for punted in datagrams:
+            if len(punted.datagram) != ACK_SIZE:
+                self._advertising.on_answer(punted.datagram, now)
+                continue
             try:
                 ack = Ack.parse(punted.datagram)
             except WireError:
                 self.bad_acks += 1
                 continue
             self.machine.ack(now, ack.observed)
+            acked = True
         self._act()
+        if acked and self.machine.state in (State.UP, State.UNWATCHED):
+            self._advertising.tell(self.machine)
 
     def on_trouble(self, trouble: Trouble) -> None:
         """What the worker's kernel said about the server."""

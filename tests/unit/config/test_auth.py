@@ -172,8 +172,13 @@ def auths(*entries):
         ),
         (
             "auther: one",
-            auths("username: 192.168.123.2, password: x, networks: [10.1.0.0/16]"),
-            ["11:44: authers.auths.networks: not supported yet: leave it out"],
+            auths("username: 192.168.123.2, password: x, networks: [10.1.0.0]"),
+            [
+                (
+                    '11:55: networks: "10.1.0.0" has no length: write ADDRESS/LENGTH, for '
+                    "example 192.168.100.0/24"
+                )
+            ],
         ),
         (
             "auther: one",

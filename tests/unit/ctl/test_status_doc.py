@@ -11,6 +11,7 @@ from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
     DeviceStatus,
     HostStatus,
+    NetworkStatus,
     OffloadStatus,
     PeerStatus,
     ProcessStatus,
@@ -40,6 +41,7 @@ def first_cells(heading: str) -> list[str]:
         ServiceStatus,
         DeviceStatus,
         HostStatus,
+        NetworkStatus,
         OffloadStatus,
         ProcessStatus,
         RingStatus,
