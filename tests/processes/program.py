@@ -5,6 +5,7 @@ After it has left root it refuses every import: a user's checkout may be closed 
 user it runs as, so what is imported late would be missing when it is needed.
 """
 
+import base64
 import importlib.abc
 import json
 import os
@@ -59,6 +60,28 @@ class NoImports(importlib.abc.MetaPathFinder):
         raise ModuleNotFoundError(fullname)
 
 
+SOURCES = {
+    "file": model.FileSpec,
+    "redis": model.RedisSpec,
+    "http": model.HttpSpec,
+    "plugin": model.PluginSpec,
+}
+
+
+def auther_of(
+    name: str,
+    reload: float = 0.0,
+    inline: Sequence[dict[str, str]] = (),
+    **sources: object,
+) -> model.AutherSpec:
+    """From JSON, where bytes are base64; networks have no types that msgspec converts."""
+    credentials = tuple(
+        model.Credential(each["username"], base64.b64decode(each["password"])) for each in inline
+    )
+    made = {kind: msgspec.convert(found, SOURCES[kind]) for kind, found in sources.items()}
+    return model.AutherSpec(name, credentials, reload=reload, **made)
+
+
 def main() -> int:
     options = json.loads(sys.argv[1])
     fd = int(sys.argv[2])
@@ -69,9 +92,7 @@ def main() -> int:
     if "credentials" in options:
         pairs = options["credentials"]
         options["credentials"] = tuple(model.Credential(u, p.encode()) for u, p in pairs)
-    options["authers"] = tuple(
-        msgspec.convert(auther, model.AutherSpec) for auther in options.get("authers", ())
-    )
+    options["authers"] = tuple(auther_of(**auther) for auther in options.get("authers", ()))
     service = model.Service(
         **{"name": "tun", "host": "127.0.0.1", "port": 0, "targets": (), **options}
     )

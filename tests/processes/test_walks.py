@@ -6,6 +6,8 @@ from contextlib import closing
 
 from instance import VNET, Gateway, Peer, ipv4, wait_for
 
+from gateway.protocol.advert import is_extension
+
 
 def test_heartbeat_is_acked_and_shown(gateway: Gateway, peer: Peer) -> None:
     """The ack is 20 bytes with the address seen; the status has the peer."""
@@ -109,6 +111,7 @@ def test_client_meets_server(start: Callable[..., Gateway]) -> None:
         back = ipv4("192.168.123.1", "192.168.123.2")
 
         assert heartbeat.hex().endswith("ffffc0a87b02")
+        assert is_extension(server.recv(2000)), "an advertisement follows an ack"
         assert server.recv(2000) == out
         server.sendto(back, client)
         assert gateway.inside.recv(2000) == VNET + back
