@@ -237,8 +237,9 @@ def test_nothing_is_loaded_before_it_is_needed(
 
 
 def _script(*arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+    # A shell's background jobs ignore Ctrl-C, and the tests may be one.
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.ctl.main", *arguments],
+        ["env", "--default-signal=INT", sys.executable, "-m", "gateway.ctl.main", *arguments],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
