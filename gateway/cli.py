@@ -4,6 +4,7 @@
 started before everything that was said has been read and found good.
 """
 
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from gateway.config.sources import default_file, read_tree
 from gateway.config.tree import Node, Report, one_line, plain
 from gateway.config.values import BadValueError, boolean, shown
 from gateway.errors import ConfigError, GatewayError
+
+STANDARD_ERROR = 2
 
 USAGE = """\
 usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
@@ -82,12 +85,24 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `gateway`; the exit status (see `errors`)."""
+    _open_standard_streams()
     try:
         return _main(sys.argv[1:] if argv is None else argv)
     except GatewayError as error:
         for line in str(error).splitlines():
             _say("error", line)
         return error.exit_status
+
+
+def _open_standard_streams() -> None:
+    """Where a stream was closed its number must not become a socket's: open /dev/null."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -117,6 +132,7 @@ def _main(argv: Sequence[str]) -> int:
         return 0
     from gateway.supervisor.run import run  # noqa: PLC0415 (checks must not need the data plane)
 
+    del argv, command, tree  # they hold secrets, and children inherit this memory
     return run(config)
 
 

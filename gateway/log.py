@@ -9,6 +9,7 @@ Lines of other libraries become the event `log`.
 
 import json
 import logging
+import select
 import sys
 import time
 from collections import OrderedDict
@@ -26,7 +27,7 @@ def setup(level: str, stream: TextIO | None = None) -> logging.Logger:
 
     `level` is debug, info, warning or error. Called again, it replaces what was set.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Handler(stream or sys.stderr)
     handler.setFormatter(_Formatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -69,6 +70,38 @@ def _quoted(value: object) -> str:
     if text and all("!" <= c <= "~" and c not in '"=\\' for c in text):
         return text
     return json.dumps(text).replace("\x7f", "\\u007f")
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Never waits for whoever reads the log (I8): what has no room is counted and dropped.
+
+    The descriptor may be shared with a terminal or a pipe of other programs, so it is not
+    made non-blocking; poll(2) tells whether a line fits.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        try:
+            self._fd = stream.fileno()
+        except (OSError, ValueError):
+            self._fd = -1
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, and before it how many were lost, if there is room."""
+        if self._fd >= 0 and not _has_room(self._fd):
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.stream.write(f"event=log-lost lines={lost}{self.terminator}")
+        super().emit(record)
+
+
+def _has_room(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class _Formatter(logging.Formatter):

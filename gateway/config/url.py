@@ -9,6 +9,7 @@ goes to the metadata its option belongs to, or where a prefix (`handler.`, `list
 
 import base64
 import re
+from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
 from gateway.config.options import SECTIONS, Section, find_option, nearest
@@ -87,8 +88,18 @@ def _unescape(text: str, what: str, *, plus: bool = False) -> str:
 
 
 def _userinfo(userinfo: str, place: str) -> Node:
-    username, _, password = userinfo.partition(":")
+    username, colon, password = userinfo.partition(":")
+    if not (colon or _is_address(username)):  # it may be a password alone, so it is not repeated
+        raise BadValueError("before the @: write ADDRESS:PASSWORD, the client's and its passphrase")
     return _auth(_unescape(username, "the user"), _unescape(password, "the password"), place)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(unquote_to_bytes(text).decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _auth(username: str, password: str, place: str) -> Node:

@@ -85,6 +85,13 @@ def die_with(parent: int) -> None:
         os._exit(0)
 
 
+def forget_standard_input() -> None:
+    """Read nothing from now on: standard input may be a configuration with secrets."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.close(null)
+
+
 def close_all_except(keep: Iterable[int]) -> None:
     """Close every descriptor that is not in `keep`, however many there are."""
     start = 0
@@ -122,6 +129,7 @@ def quiet_signals() -> None:
     """A child's signals: a Ctrl-C is the supervisor's business, SIGABRT tells where it hung."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     faulthandler.enable()

@@ -81,9 +81,12 @@ def apply(changes: Sequence[Change]) -> None:
 def undo(changes: Sequence[Change]) -> tuple[str, ...]:
     """Put back what still is as we made it; sentences about what could not be.
 
-    What somebody else has changed since is his. Safe to repeat.
+    What somebody else has changed since is his. Safe to repeat. The record comes from a
+    disk: keys that lead elsewhere than below net/ are nobody's sysctls.
     """
-    still = [change for change in changes if _read(change.key) == change.after]
+    ours = [change for change in changes if ".." not in Path(change.key).parts]
+    ours = [change for change in ours if not Path(change.key).is_absolute()]
+    still = [change for change in ours if _read(change.key) == change.after]
     left: list[str] = []
     for change in reversed(still):
         if _read(change.key) == change.before:

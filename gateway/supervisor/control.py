@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import HostError
+from gateway.linux.belongings import Owner, acting_as, claim_directory
 from gateway.protocol.messages import Answer, Request, Status
 from gateway.supervisor.loop import WRITE, Loop, Timer
 
@@ -30,24 +31,23 @@ GROUPS_LIMIT = 1024
 _credentials = struct.Struct("3i")
 
 
-def listen(path: Path, owner: tuple[int, int] | None) -> socket.socket:
+def listen(path: Path, owner: Owner | None, *, named: bool = True) -> socket.socket:
     """Bind the control socket; `owner` will answer it. Raises HostError.
+
+    `named`: the directory is the operator's choice, not the program's own.
 
     A socket that a dead instance left is replaced; a live one is another instance.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if owner is not None:
-            os.chown(path.parent, *owner)
-        _remove_stale(path)
-        old = os.umask(0o117)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(old)
-        if owner is not None:
-            os.chown(path, *owner)
+        claim_directory(path.parent, 0o755, owner, named=named)
+        with acting_as(owner):
+            _remove_stale(path)
+            old = os.umask(0o117)
+            try:
+                sock.bind(str(path))
+            finally:
+                os.umask(old)
         sock.listen(CLIENTS)
         sock.setblocking(False)
     except OSError as error:

@@ -27,6 +27,8 @@ from gateway.supervisor.traffic import Traffic
 from gateway.supervisor.vouching import Unrestored, Vouching
 
 REFUSAL_LOG_INTERVAL = 60.0
+NEWS_LOG_INTERVAL = 1.0
+NEWS_AT_ONCE = 100
 
 _log = get_logger("hub")
 
@@ -59,6 +61,7 @@ class Hub:
         self._clock = clock
         self.lans = lans
         self._limiter = RateLimiter(REFUSAL_LOG_INTERVAL)
+        self._news = RateLimiter(NEWS_LOG_INTERVAL, burst=NEWS_AT_ONCE)
         self._vouching = Vouching(name, admission, resolving)
         self._unrestored: Unrestored | None = None
 
@@ -219,12 +222,9 @@ class Hub:
         self.traffic.confirm(result.peer.slot)
         if result.new:
             self.traffic.begin(result.peer.slot)
-            event(_log, logging.INFO, "peer-up", service=self._name, **_who(result.peer))
+            self._tell("peer-up", now, **_who(result.peer))
         elif result.former is not None:
-            event(
-                _log, logging.INFO, "peer-moved", service=self._name, former=result.former,
-                **_who(result.peer),
-            )  # fmt: skip
+            self._tell("peer-moved", now, former=result.former, **_who(result.peer))
         if result.conflict and self._limiter.allow(("conflict", result.peer.slot), now) is not None:
             event(
                 _log, logging.WARNING, "peer-conflict", service=self._name,
@@ -232,6 +232,14 @@ class Hub:
             )  # fmt: skip
         if result.changed:
             self._apply(result.changes)
+
+    def _tell(self, name: str, now: float, **fields: object) -> None:
+        """News of peers, rationed: without auth a stranger could make as many as he likes."""
+        held = self._news.allow(name, now)
+        if held is not None:
+            event(
+                _log, logging.INFO, name, service=self._name, **fields, held_back=held or None
+            )  # fmt: skip
 
     def _refuse(self, endpoint: Endpoint, refusal: Refusal, detail: str, now: float) -> bool:
         self.refusals[refusal] += 1

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.errors import HostError
 from gateway.linux import nat, routing
+from gateway.linux.belongings import WRITE_PRIVATELY, Owner, read_file
 from gateway.linux.nat import NatRecord
 from gateway.linux.route_plan import RouteRecord
 from gateway.log import event, get_logger
@@ -45,7 +46,8 @@ class _File(msgspec.Struct, frozen=True):
 class Leftovers:
     """The file of one instance. Where it cannot be written that is said, once."""
 
-    def __init__(self, directory: Path, instance: str) -> None:
+    def __init__(self, directory: Path, instance: str, owner: Owner | None = None) -> None:
+        self._owner = owner
         self._path = directory / f"{quote(instance)}.host"
         self._services: dict[str, Left] = {}
         self._told = False
@@ -77,7 +79,7 @@ class Leftovers:
             return
         new = self._path.with_name(f"{self._path.name}.new")
         try:
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = os.open(new, WRITE_PRIVATELY, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(msgspec.json.encode(_File(self._services)))
             new.replace(self._path)
@@ -86,7 +88,7 @@ class Leftovers:
 
     def _load(self) -> dict[str, Left]:
         try:
-            saved = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            saved = msgspec.json.decode(read_file(self._path, self._owner), type=_File)
         except FileNotFoundError:
             return {}
         except OSError as error:

@@ -19,7 +19,7 @@ from gateway.linux import process
 from gateway.linux.shared import Arena
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
-from gateway.protocol.instances import run_directory, socket_path
+from gateway.protocol.instances import RUN_DIRECTORY_VARIABLE, run_directory, socket_path
 from gateway.protocol.messages import FromChild, SourceMessage, Status
 from gateway.sources.run import Sources
 from gateway.supervisor import control
@@ -32,7 +32,13 @@ from gateway.supervisor.loop import Loop
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.service import Opened, TunService, open_service
-from gateway.supervisor.state import WRITE_DELAY, WRITE_INTERVAL, StateFile, state_directory
+from gateway.supervisor.state import (
+    STATE_DIRECTORY_VARIABLE,
+    WRITE_DELAY,
+    WRITE_INTERVAL,
+    StateFile,
+    state_directory,
+)
 from gateway.supervisor.uplink import needs_resolver
 from gateway.workers.base import Place
 from gateway.workers.resolver import Resolver
@@ -75,12 +81,15 @@ class Instance:
         cpus = process.usable_cpus()
 
         path = Path(socket_path(run_directory(os.environ), config.instance))
-        control_socket = control.listen(path, owner)
+        named = RUN_DIRECTORY_VARIABLE in os.environ
+        control_socket = control.listen(path, owner, named=named)
         stack.callback(path.unlink, missing_ok=True)
-        self._state = StateFile(state_directory(os.environ), config.instance, owner)
+        directory = state_directory(os.environ)
+        named = STATE_DIRECTORY_VARIABLE in os.environ
+        self._state = StateFile(directory, config.instance, owner, named=named)
         self._authers = _authers(config, self._state.key, self.loop.boot)
         _check_extras(self._authers)
-        self._leftovers = Leftovers(state_directory(os.environ), config.instance)
+        self._leftovers = Leftovers(directory, config.instance, owner)
         self._leftovers.undo()
         self.services = [
             TunService(

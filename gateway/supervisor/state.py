@@ -6,7 +6,6 @@ and remainders, the wall-clock time of writing (I11: the wall clock is used on d
 only), and the key of the passphrase digests, never a passphrase.
 """
 
-import contextlib
 import logging
 import os
 import time
@@ -15,6 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.linux.belongings import (
+    WRITE_PRIVATELY,
+    Owner,
+    claim_directory,
+    read_file,
+)
 from gateway.log import event, get_logger
 from gateway.protocol.instances import quote
 from gateway.protocol.peer import PeerState
@@ -22,6 +27,7 @@ from gateway.supervisor.admission import KEY_BYTES, new_key
 
 FILE_VERSION = 1
 DEFAULT_DIRECTORY = "/var/lib/gateway"
+STATE_DIRECTORY_VARIABLE = "GATEWAY_STATE_DIR"
 WRITE_DELAY = 2.0
 """Seconds between a change and the write that includes it and all others until then."""
 WRITE_INTERVAL = 60.0
@@ -42,18 +48,23 @@ class SavedState(msgspec.Struct, frozen=True):
 
 def state_directory(environ: Mapping[str, str]) -> Path:
     """GATEWAY_STATE_DIR, else what systemd gave us, else /var/lib/gateway."""
-    named = environ.get("GATEWAY_STATE_DIR") or environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(named or DEFAULT_DIRECTORY)
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(environ.get(STATE_DIRECTORY_VARIABLE) or given or DEFAULT_DIRECTORY)
 
 
 class StateFile:
     """The file of one instance. A directory that cannot be used means no state: it is said."""
 
-    def __init__(self, directory: Path, instance: str, owner: tuple[int, int] | None) -> None:
-        """`owner`: who will write it, if that is not who opens it (a user and group id)."""
+    def __init__(
+        self, directory: Path, instance: str, owner: Owner | None, *, named: bool = True
+    ) -> None:
+        """`owner`: who will write it, if that is not who opens it.
+
+        `named`: the directory is the operator's choice, not the program's own.
+        """
         self._path = directory / f"{quote(instance)}.json"
-        self._usable = self._prepare(directory, owner)
-        self.saved = self._load()
+        self._usable = self._prepare(directory, owner, named=named)
+        self.saved = self._load(owner)
         self.key = self.saved.key if self.saved is not None else new_key()
 
     def down(self) -> float:
@@ -77,7 +88,7 @@ class StateFile:
         data = msgspec.json.encode(SavedState(bytes(self.key), time.time(), services))
         temporary = self._path.with_suffix(".tmp")
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = os.open(temporary, WRITE_PRIVATELY, 0o600)
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
                 if last:
@@ -87,20 +98,16 @@ class StateFile:
         except OSError as error:
             self._unusable(error)
 
-    def _prepare(self, directory: Path, owner: tuple[int, int] | None) -> bool:
+    def _prepare(self, directory: Path, owner: Owner | None, *, named: bool) -> bool:
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if owner is not None:
-                os.chown(directory, *owner)
-                with contextlib.suppress(FileNotFoundError):
-                    os.chown(self._path, *owner)
+            claim_directory(directory, 0o700, owner, named=named)
         except OSError as error:
             return self._unusable(error)
         return True
 
-    def _load(self) -> SavedState | None:
+    def _load(self, owner: Owner | None) -> SavedState | None:
         try:
-            saved = msgspec.json.decode(self._path.read_bytes(), type=SavedState)
+            saved = msgspec.json.decode(read_file(self._path, owner), type=SavedState)
         except FileNotFoundError:
             return None
         except OSError as error:

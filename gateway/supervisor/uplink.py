@@ -26,9 +26,17 @@ from gateway.supervisor.host import HostSide
 from gateway.supervisor.loop import Loop, Timer
 
 SOURCE_GONE = frozenset(
-    {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENODEV, errno.EINVAL}
+    {
+        errno.ENETUNREACH,
+        errno.EADDRNOTAVAIL,
+        errno.EHOSTUNREACH,
+        errno.ENODEV,
+        errno.EINVAL,
+        errno.EDESTADDRREQ,
+    }
 )
-"""EINVAL: an IPv4 source address that is no longer ours; a heartbeat has no other cause."""
+"""EINVAL: an IPv4 source address that is no longer ours; a heartbeat has no other cause.
+EDESTADDRREQ: the kernel has disconnected a socket whose address went."""
 LOG_INTERVAL = 30.0
 
 _log = get_logger("uplink")

@@ -6,17 +6,16 @@ that is not on the list, forget the credentials that came along with the memory,
 up all privileges, tie the life to the supervisor's (last of the privileges, as a change
 of those may clear the signal), then name, CPU and memory. Only then does it say Ready.
 
-A child ends in one of these ways: the supervisor says Stop or closes the channel, or
-SIGTERM comes (exit 0); an error it cannot handle (a traceback and exit 1); a signal.
+A child ends in one of these ways: the supervisor says Stop or closes the channel (exit
+0); an error it cannot handle (a traceback and exit 1); a signal. SIGTERM is the
+supervisor's business: sent to the whole group it must not end the children out of order.
 """
 
 import gc
 import os
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import FrameType
 
 from gateway.fastpath.counters import Page
 from gateway.linux import process
@@ -84,8 +83,8 @@ class Child(ABC):
 
     def _settle(self) -> None:
         process.quiet_signals()
-        signal.signal(signal.SIGTERM, self._on_terminate)
         process.close_all_except(self.open_descriptors())
+        process.forget_standard_input()
         # The supervisor's objects live on in this memory. Collecting them would close
         # descriptors whose numbers may be somebody else's by then.
         gc.freeze()
@@ -96,6 +95,3 @@ class Child(ABC):
         process.pin(self.place.cpus)
         self.place.arena.populate()
         self.page.beat()
-
-    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
-        self.stopping = True

@@ -12,6 +12,8 @@ import psutil
 import pytest
 from instance import VNET, Gateway, Peer, ipv4, wait_for
 
+from gateway.linux import process
+
 CHILDREN = ["tun-reader", "udp-worker 0", "udp-worker 1"]
 
 
@@ -156,6 +158,9 @@ def test_stale_control_socket_is_replaced(start: Callable[..., Gateway], room: P
     (room / "run").mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(room / "run" / "test.sock"))
+    if owner := process.future_owner(None):
+        for path in (room / "run", room / "run" / "test.sock"):
+            os.chown(path, *owner)
 
     start().wait_running()
 

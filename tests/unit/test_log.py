@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 
 import pytest
@@ -126,3 +127,24 @@ def test_causes_of_strangers_fill_no_memory():
         assert limiter.allow(cause, 0.0) == 0
     assert limiter.allow(99, 0.0) is None
     assert limiter.allow(0, 0.0) == 0
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody():
+    """What has no room is dropped and counted; the next line that fits says how much."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", buffering=1) as stream:
+        logger = log.setup("info", stream)
+        for _ in range(4000):
+            log.event(logger, logging.INFO, "flood", text="x" * 150)
+        os.set_blocking(reader, False)
+        while True:
+            try:
+                os.read(reader, 1 << 20)
+            except BlockingIOError:
+                break
+        log.event(logger, logging.INFO, "after")
+        text = os.read(reader, 1 << 20).decode()
+    os.close(reader)
+
+    assert text.startswith("event=log-lost lines=")
+    assert text.endswith("event=after\n")
