@@ -30,7 +30,7 @@ RESULTS = WORK / "results"
 OUTCOMES = ("passed", "failed", "skipped")
 
 BEFORE = ("lint", "types")
-AFTER = ("netns", "packaging", "bench")
+AFTER = ("sanitizers", "netns", "packaging", "bench")
 
 
 def env_name(interpreter: Interpreter) -> str:
