@@ -36,6 +36,8 @@ def sudo() -> list[str]:
 def main() -> None:
     """Become the command."""
     command = sys.argv[1:]
+    # An ordinary user's PATH lacks the folders where ip, tc and nft live.
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
     found = shutil.which(command[0])
     if found is None:
         raise SystemExit(f"as_root: {command[0]} is not on the PATH")

@@ -102,7 +102,7 @@ wanted_packages() {
     echo iperf3 iproute2 iputils-ping
     [ -n "$for_tests" ] || return 0
     echo clang ethtool iptables nftables nmap procps redis-server tcpdump
-    clang_runtime || echo 'libclang-rt-dev|libclang-rt-14-dev|libclang-common-14-dev'
+    clang_runtime || echo 'libclang-rt-dev|libclang-rt-14-dev'
 }
 
 clang_runtime() { # the sanitizers' libraries; which package has them differs by release
