@@ -170,7 +170,8 @@ includes() { # does this header compile?
     printf '#include <%s>\n' "$1" | cc -fsyntax-only -x c - >/dev/null 2>&1
 }
 
-check_tools() {
+check_tools() { # what was installed meanwhile changes what the interpreter says of itself
+    try "$python" || fail "$python no longer starts."
     [ "$(fact ensurepip)" = yes ] ||
         fail "$python cannot make environments: install python3-venv (python$(fact minor)-venv), or name another with PYTHON=."
     [ "$(fact headers)" = yes ] ||
