@@ -75,6 +75,9 @@ class Hub:
                 if judged is not None:
                     answers.append((endpoint, punted.local, judged[0]))
                     self.changed |= judged[1]
+                    peer = self.peers.at_endpoint(endpoint)
+                    if peer is not None:  # it follows a heartbeat and must not renew the lease too
+                        self.traffic.confirm(peer.slot)
             elif self._on_heartbeat(punted, endpoint, now):
                 answers.append((endpoint, punted.local, None))
         self._publish()
