@@ -26,6 +26,7 @@ Network = IPv4Network | IPv6Network
 Offload = Literal["auto", "on", "off"]
 Mss = Literal["auto", "off"]
 RedisType = Literal["hash", "list", "set"]
+Strategy = Literal["round", "random", "fifo", "hash", "parallel", "lowestlatency"]
 Choice = tuple[Network, ...] | Literal["auto", "off"]
 """Networks: these, none, or as the program finds right."""
 
@@ -63,10 +64,36 @@ class Secret(bytes):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A server a client may use. `host` is a name or an IP address without brackets."""
+    """A server a client may use. `host` is a name or an IP address without brackets.
+
+    A `backup` is used while no other target is healthy. `weight` counts for `random`.
+    """
 
     host: str
     port: int
+    name: str = ""
+    backup: bool = False
+    weight: int = 1
+
+
+class Selector(msgspec.Struct, frozen=True):
+    """Which of several targets is used.
+
+    After `max_fails` failures in a row a target rests for `fail_timeout` seconds.
+    """
+
+    strategy: Strategy = "round"
+    max_fails: int = 1
+    fail_timeout: float = 10.0
+
+
+class Commands(msgspec.Struct, frozen=True):
+    """What the user runs around a service's life, each through `/bin/sh -c`, as root."""
+
+    pre_up: tuple[str, ...] = ()
+    post_up: tuple[str, ...] = ()
+    pre_down: tuple[str, ...] = ()
+    post_down: tuple[str, ...] = ()
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -211,6 +238,10 @@ class Service(msgspec.Struct, frozen=True):
     a client does not bind it. `ttl` is in seconds. `passphrase` has up to 16 bytes,
     none means no passphrase. `credentials` None: auth is off. Else each of them lets in,
     and so does each of `authers`, which have other sources; both empty: nobody may in.
+    `router` adds networks behind peers to `routes`. `p2p`: the last accepted peer gets
+    every packet, and what peers send is for the host alone. `interface` and `mark` (0 for
+    none) belong to the outer socket. `netns` is where the device lives, `netns_out` where
+    the socket does: a name under /run/netns or a path, None for where we are.
     `place` says where the user wrote this, for messages.
     """
 
@@ -235,6 +266,15 @@ class Service(msgspec.Struct, frozen=True):
     accept: Choice = "auto"
     credentials: tuple[Credential, ...] | None = None
     authers: tuple[AutherSpec, ...] = ()
+    router: RouterSpec | None = None
+    p2p: bool = False
+    selector: Selector = Selector()
+    dns: tuple[Address, ...] = ()
+    interface: str | None = None
+    mark: int = 0
+    netns: str | None = None
+    netns_out: str | None = None
+    commands: Commands = Commands()
     place: str = ""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""What a chain runs over: one module per carrier, each with `dial` and `listen`."""
