@@ -4,7 +4,7 @@ The address space is small on purpose: sources, destinations, routes and endpoin
 hit each other often, or a property holds for want of cases.
 """
 
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -242,3 +242,27 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 passphrases = st.binary(max_size=16).map(lambda raw: raw.rstrip(b"\0"))
 heartbeat_addresses = st.lists(addresses, min_size=1, max_size=16).map(tuple)
+
+
+few_networks = st.one_of(
+    st.builds(
+        lambda bits, length: IPv4Network(
+            (0x0A000000 | bits >> 32 - length << 32 - length & 0xFFFFFF, length)
+        ),
+        st.integers(0, 2**24 - 1),
+        st.integers(8, 32),
+    ),
+    st.sampled_from(
+        list(
+            map(
+                ip_network,
+                (
+                    "0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/24", "10.0.0.0/32",
+                    "10.0.1.0/24", "10.0.0.128/25", "::/0", "fd00::/48", "fd00::/64",
+                    "fd00:0:0:1::/64", "::/1",
+                ),
+            )
+        )
+    ),
+)  # fmt: skip
+"""Networks that hold each other now and then."""

@@ -16,15 +16,13 @@ one prefix are a mistake that must be seen.
 All of it is a function of its arguments, and asking again with the same gives the same.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import ip_network
-from typing import Generic, TypeVar
 
-from gateway.protocol.packet import Network, is_v4, pack_network
-from gateway.protocol.routes import prefix_of
+from gateway.protocol.overlaps import Overlaps
+from gateway.protocol.packet import Network, pack_network
 
 MAX_NETWORKS = 16
 """Networks of one peer."""
@@ -47,8 +45,6 @@ FORBIDDEN = tuple(
 """Where no host can be reached from afar; ::/16 holds ::1 and the v4-mapped ones."""
 
 _DEFAULT_ROUTES = (0, 96)
-
-Owner = TypeVar("Owner")
 
 
 class Standing(IntEnum):
@@ -96,60 +92,6 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.FORBIDDEN: "No host there can be reached: loopback, link-local, multicast or reserved.",
     Reason.UNKNOWN: "The server gives a reason that this version does not know.",
 }
-
-
-class Overlaps(Generic[Owner]):
-    """Networks with an owner each, and the question which of them overlap a given one."""
-
-    def __init__(self, entries: Iterable[tuple[Network, Owner]] = ()) -> None:
-        self._owners: dict[tuple[int, bytes], Owner] = {}
-        for network, owner in entries:
-            prefix, length = pack_network(network)
-            self._owners[length, prefix] = owner
-        self._lengths: dict[int, int] = {}
-        for length, _ in self._owners:
-            self._lengths[length] = self._lengths.get(length, 0) + 1
-        self._order = sorted((prefix, length) for length, prefix in self._owners)
-
-    def __len__(self) -> int:
-        return len(self._owners)
-
-    def put(self, network: Network, owner: Owner) -> None:
-        """Give a network to an owner, whoever had it."""
-        prefix, length = pack_network(network)
-        if (length, prefix) not in self._owners:
-            self._lengths[length] = self._lengths.get(length, 0) + 1
-            insort(self._order, (prefix, length))
-        self._owners[length, prefix] = owner
-
-    def remove(self, network: Network) -> None:
-        """Take it out; nothing happens if it is not in."""
-        prefix, length = pack_network(network)
-        if self._owners.pop((length, prefix), None) is None:
-            return
-        del self._order[bisect_left(self._order, (prefix, length))]
-        self._lengths[length] -= 1
-        if not self._lengths[length]:
-            del self._lengths[length]
-
-    def overlapping(self, network: Network) -> Iterator[tuple[int, Owner]]:
-        """(prefix length over 128 bits, owner) of each overlap: wide ones first."""
-        prefix, length = pack_network(network)
-        for shorter in sorted(self._lengths):
-            if shorter > length:
-                break
-            if network.version == 4 and shorter < 96:
-                continue  # ::/0 does not hold 0.0.0.0/0
-            key = shorter, prefix_of(prefix, shorter)
-            if key in self._owners:
-                yield shorter, self._owners[key]
-        start = bisect_left(self._order, (prefix, length + 1))
-        for at in range(start, len(self._order)):
-            inner, longer = self._order[at]
-            if prefix_of(inner, length) != prefix:
-                return
-            if network.version == 4 or not is_v4(inner):
-                yield longer, self._owners[longer, inner]
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from gateway.linux import lan
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol import approval
 from gateway.protocol.advert import UNKNOWN_HOLDER, Advertisement, Answer, Result, supersedes
-from gateway.protocol.approval import REASON_TEXT, Asker, Outcome, Overlaps, Policy, Standing
+from gateway.protocol.approval import REASON_TEXT, Asker, Outcome, Policy, Standing
 from gateway.protocol.messages import NetworkStatus, Prefix, PuntedDatagram
+from gateway.protocol.overlaps import Overlaps
 from gateway.protocol.packet import (
     Endpoint,
     Network,

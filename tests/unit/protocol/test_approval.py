@@ -5,19 +5,19 @@ from ipaddress import IPv4Network, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import a16
+from strategies import a16, few_networks
 
 from gateway.protocol.approval import (
     REASON_TEXT,
     Asker,
     Outcome,
-    Overlaps,
     Policy,
     Reason,
     Standing,
     decide,
     is_private,
 )
+from gateway.protocol.overlaps import Overlaps
 
 ONE, TWO = a16("192.168.123.2"), a16("192.168.123.3")
 TUNNEL = ip_network("192.168.123.0/24")
@@ -145,45 +145,6 @@ def test_ones_own_networks_may_overlap() -> None:
 
 def test_every_reason_has_a_text() -> None:
     assert set(REASON_TEXT) == set(Reason)
-
-
-v4_networks = st.builds(
-    lambda bits, length: IPv4Network(
-        (0x0A000000 | bits >> 32 - length << 32 - length & 0xFFFFFF, length)
-    ),
-    st.integers(0, 2**24 - 1),
-    st.integers(8, 32),
-)
-few_networks = st.one_of(
-    v4_networks,
-    st.sampled_from(
-        nets("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.0.0.0/24", "10.0.0.0/32", "10.0.1.0/24",
-             "10.0.0.128/25", "::/0", "fd00::/48", "fd00::/64", "fd00:0:0:1::/64", "::/1")
-    ),
-)  # fmt: skip
-
-
-@given(st.lists(st.tuples(few_networks, st.integers(0, 3), st.booleans())), few_networks)
-def test_overlaps_agree_with_a_list(entries: list, asked: IPv4Network) -> None:
-    """Put and remove at random, some at once and some later, against comparing with all."""
-    first = entries[: len(entries) // 2]
-    table = Overlaps((network, owner) for network, owner, _ in first)
-    model = {network: owner for network, owner, _ in first}
-    for network, owner, keep in entries[len(entries) // 2 :]:
-        if keep:
-            table.put(network, owner)
-            model[network] = owner
-        else:
-            table.remove(network)
-            model.pop(network, None)
-
-    found = [owner for _, owner in table.overlapping(asked)]
-    assert sorted(found) == sorted(
-        owner
-        for network, owner in model.items()
-        if network.version == asked.version and network.overlaps(asked)
-    )
-    assert len(table) == len(model)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(few_networks, max_size=4)), max_size=8))
