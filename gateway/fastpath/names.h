@@ -26,7 +26,8 @@
     X(SEND_ERROR, "send_error")                                                                    \
     X(TUN_DOWN, "tun_down")                                                                        \
     X(TUN_FULL, "tun_full")                                                                        \
-    X(TUN_ERROR, "tun_error")
+    X(TUN_ERROR, "tun_error")                                                                      \
+    X(TOO_BIG, "too_big")
 
 enum reason {
 #define REASON_ENUM(name, text) REASON_##name,

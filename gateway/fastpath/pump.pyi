@@ -43,8 +43,9 @@ class Worker:
     be sent with UDP_SEGMENT. `merge_tcp`, `merge_udp`: what the device takes as
     super-packets. Whether GRO is on is the socket's own affair. `own4`, `own6`: the
     gateway's tunnel addresses, 16 bytes each; peers get ICMP errors from them for
-    addresses that nobody has, or none where they are zero. `mss_mtu`: the MSS of SYNs
-    is clamped to this MTU, by the reader too; 0: it is not.
+    addresses that nobody has and about packets between peers that are wider than `mtu`,
+    or none where they are zero. `mss_mtu`: the MSS of SYNs is clamped to this MTU, by the
+    reader too; 0: it is not.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Worker:
         own4: bytes = ...,
         own6: bytes = ...,
         mss_mtu: int = 0,
+        mtu: int = 65535,
     ) -> None: ...
     def run(self, timeout: float) -> int: ...
     def punts(self) -> list[tuple[bytes, int, int, bytes, bytes]]:

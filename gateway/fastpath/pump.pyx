@@ -70,6 +70,7 @@ cdef extern from "worker.h" nogil:
         address own4
         address own6
         uint32_t mss_mtu
+        uint32_t mtu
         sender_s sender
         tun_writer writer
 
@@ -141,7 +142,8 @@ cdef class Worker:
     def __cinit__(self, *, int udp, int tun, int channel, Ring ring not None, int doorbell,
                   Fib fib not None, Page page not None, int role, bint connected, int family,
                   bint source_check, bint gso, bint merge_tcp, bint merge_udp,
-                  bytes own4=bytes(16), bytes own6=bytes(16), uint32_t mss_mtu=0):
+                  bytes own4=bytes(16), bytes own6=bytes(16), uint32_t mss_mtu=0,
+                  uint32_t mtu=65535):
         same_peers(fib, page)
         self.at = <worker *>calloc(1, sizeof(worker))
         if self.at == NULL:
@@ -159,6 +161,7 @@ cdef class Worker:
         self.at.own4 = address_load(own4)
         self.at.own6 = address_load(own6)
         self.at.mss_mtu = checked_mtu(mss_mtu)
+        self.at.mtu = mtu
         self.at.fib = fib.at
         self.at.page = page.at
         ring_attach_consumer(&self.at.ring, ring.at)

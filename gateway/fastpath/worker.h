@@ -65,6 +65,7 @@ struct worker {
     struct bucket known, unknown, answers;
     struct address own4, own6; /* of this gateway in the tunnel; all zero: none */
     uint32_t mss_mtu;          /* SYNs are clamped to this MTU; 0: they are not */
+    uint32_t mtu;              /* of the tunnel, for what goes from peer to peer */
     unsigned events;
     unsigned punts;
     struct sender sender;
@@ -103,22 +104,38 @@ static inline void worker_punt(struct worker *w, const struct arrival *from, con
     w->events |= EVENT_PUNTS;
 }
 
-/* Tell a peer that nobody has the address it sent to. Borrowed until the sender's flush. */
-static inline void worker_answer(struct worker *w, int32_t sender, const uint8_t *packet,
-                                 uint32_t bytes, uint64_t now)
+/* The address that answers to a packet come from; none: all zero. */
+static inline struct address worker_own(const struct worker *w, const uint8_t *packet)
 {
-    struct address own = packet[0] >> 4 == 4 ? w->own4 : w->own6;
+    return packet[0] >> 4 == 4 ? w->own4 : w->own6;
+}
+
+/* Tell a peer that nobody has the address it sent to, or that its packet is wider than the
+ * tunnel. Borrowed until the sender's flush. */
+static inline void worker_answer(struct worker *w, int32_t sender, const uint8_t *packet,
+                                 uint32_t bytes, int reason, uint64_t now)
+{
+    struct address own = worker_own(w, packet);
 
     if (sender < 0 || !(own.high | own.low) || w->answered == ANSWERS ||
         !bucket_take(&w->answers, now))
         return;
     uint8_t *answer = w->answer[w->answered];
-    uint32_t n = icmp_unreachable(packet, bytes, own, answer);
+    uint32_t n = reason == REASON_TOO_BIG ? icmp_too_big(packet, bytes, own, w->mtu, answer)
+                                          : icmp_unreachable(packet, bytes, own, answer);
     if (!n)
         return;
     w->answered++;
     sender_room(&w->sender);
     sender_put(&w->sender, sender, FROM_US, NULL, 0, answer, n);
+}
+
+static inline bool worker_too_big(const struct worker *w, int32_t sender, const uint8_t *packet,
+                                  uint32_t bytes)
+{
+    struct address own = worker_own(w, packet);
+
+    return sender >= 0 && own.high | own.low && icmp_is_too_big(packet, bytes, w->mtu);
 }
 
 static inline void worker_segment(struct worker *w, const struct arrival *from, uint8_t *segment,
@@ -127,6 +144,9 @@ static inline void worker_segment(struct worker *w, const struct arrival *from, 
     struct decision d =
         decide_udp(w->fib, segment, bytes, from->sender, w->role, w->source_check);
 
+    if (d.verdict == VERDICT_FORWARD && bytes > w->mtu &&
+        worker_too_big(w, from->sender, segment, bytes))
+        d = decision_drop(REASON_TOO_BIG);
     if (w->mss_mtu && d.verdict <= VERDICT_FORWARD)
         mss_clamp(segment, bytes, w->mss_mtu, false);
     switch (d.verdict) {
@@ -146,8 +166,8 @@ static inline void worker_segment(struct worker *w, const struct arrival *from, 
         return;
     case VERDICT_DROP:
         count(w->page, COUNTER_DROP + d.reason, 1);
-        if (d.reason == REASON_NO_PEER)
-            worker_answer(w, from->sender, segment, bytes, now);
+        if (d.reason == REASON_NO_PEER || d.reason == REASON_TOO_BIG)
+            worker_answer(w, from->sender, segment, bytes, d.reason, now);
     }
 }
 

@@ -76,6 +76,7 @@ class DropReason(IntEnum):
     TUN_DOWN = 19
     TUN_FULL = 20
     TUN_ERROR = 21
+    TOO_BIG = 22
 
 
 class Refusal(IntEnum):
@@ -158,6 +159,10 @@ DROP_TEXT: dict[DropReason, str] = {
     DropReason.TUN_DOWN: "The TUN device is down: set it up again with `ip link set ... up`.",
     DropReason.TUN_FULL: "The TUN device's queue was full: this host takes packets too slowly.",
     DropReason.TUN_ERROR: "The TUN device did not take the packet: too long or malformed for it.",
+    DropReason.TOO_BIG: (
+        "A packet from one peer to another was wider than the tunnel's MTU and may not be"
+        " fragmented; its sender was told so."
+    ),
 }
 
 REFUSAL_TEXT: dict[Refusal, str] = {

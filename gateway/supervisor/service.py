@@ -263,6 +263,7 @@ class TunService:
             own4=_own_address(config, 4),
             own6=_own_address(config, 6),
             mss_mtu=_mss_mtu(config),
+            mtu=config.mtu,
         )
         return UdpWorker(place, parts)
 

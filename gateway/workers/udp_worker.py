@@ -39,6 +39,7 @@ class WorkerParts:
     own4: bytes
     own6: bytes
     mss_mtu: int
+    mtu: int
 
 
 class UdpWorker(DataChild):
@@ -70,6 +71,7 @@ class UdpWorker(DataChild):
             own4=parts.own4,
             own6=parts.own6,
             mss_mtu=parts.mss_mtu,
+            mtu=parts.mtu,
         )
 
     def turns(self, timeout: float) -> int:

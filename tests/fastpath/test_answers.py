@@ -16,13 +16,14 @@ from fastpath.twins import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import UDP, a16, echo_request, ip_packet, udp_packet
+from strategies import UDP, a16, echo_request, ip_packet, ipv4_packet, ipv6_packet, udp_packet
 
 from gateway.protocol.packet import checksum, pseudo_header
 
 NOBODY = {4: a16("10.0.0.99"), 6: a16("fd00::99")}
 OUTSIDE = {4: a16("192.0.2.1"), 6: a16("2001:db8::1")}
 UNREACHABLE = {4: (3, 1), 6: (1, 3)}
+TOO_BIG = {4: (3, 4), 6: (2, 0)}
 IP_SIZE = {4: 20, 6: 40}
 LIMIT = {4: 576, 6: 1280}
 
@@ -34,10 +35,13 @@ def answering() -> Rig:
     return rig
 
 
-def check_answer(answer: bytes, about: bytes, source: bytes, version: int) -> None:
-    """A whole destination-unreachable from `source`, quoting the packet's beginning."""
+def check_answer(
+    answer: bytes, about: bytes, source: bytes, version: int, kind=UNREACHABLE, mtu: int = 0
+) -> None:
+    """A whole ICMP error from `source`, quoting the packet's beginning."""
     ip, body = answer[: IP_SIZE[version]], answer[IP_SIZE[version] :]
-    assert (body[0], body[1]) == UNREACHABLE[version]
+    assert (body[0], body[1]) == kind[version]
+    assert body[4:8] == mtu.to_bytes(4)
     assert body[8:] == about[: LIMIT[version] - IP_SIZE[version] - 8]
     if version == 4:
         assert (ip[12:16], ip[16:20]) == (source[12:], about[12:16])
@@ -131,6 +135,106 @@ def test_answers_are_rationed():
 
         assert rig.drops() == {"no_peer": 2000}
         assert 100 <= rig.counted("answered_packets") < 1600
+        rig.check_sums()
+
+
+def narrow(mtu: int, **options: bool) -> Rig:
+    rig = Rig(merge=False, **options)
+    rig.worker_parts |= {"own4": HOST[0], "own6": HOST[1], "mtu": mtu}
+    rig.succeed()
+    return rig
+
+
+def slow_is_too_big(packet: bytes, mtu: int) -> bool:
+    """What a router would answer instead of sending it on, and may: RFC 1812, RFC 4443."""
+    if len(packet) <= mtu:
+        return False
+    if packet[0] >> 4 == 4:
+        whole = int.from_bytes(packet[6:8]) & 0x1FFF == 0
+        query = packet[9] != 1 or packet[20] in (0, 8, *range(13, 19))
+        return bool(packet[6] & 0x40) and whole and query
+    if packet[6] == 58:
+        return packet[40] >= 128
+    return packet[6] not in (0, 43, 44, 51, 60, 135, 139, 140)
+
+
+PROTOCOLS = st.sampled_from([0, 1, 6, 17, 44, 51, 58, 60, 253])
+FRAGMENT_FIELDS = st.sampled_from([0, 0x4000, 0x4000, 0x2000, 0x4001, 100])
+
+
+@examples(80)
+@given(
+    st.sampled_from([4, 6]), st.integers(-40, 80), PROTOCOLS, FRAGMENT_FIELDS, st.integers(0, 255),
+    st.sampled_from([576, 1280, 1420]),
+)  # fmt: skip
+def test_a_packet_between_peers_fits_the_tunnel_or_is_answered(
+    version, more, protocol, fragment, first, mtu
+):
+    """Sent on unchanged, or answered with our MTU; never neither and never both."""
+    source, target = tunnel_address(0, version), tunnel_address(1, version)
+    payload = bytes((first,)) + bytes(mtu + more - IP_SIZE[version] - 1)
+    if version == 4:
+        packet = ipv4_packet(source, target, payload, protocol, flags=fragment)
+    else:
+        packet = ipv6_packet(source, target, payload, protocol)
+    with narrow(mtu) as rig:
+        sender, receiver = rig.peer(0), rig.peer(1)
+        rig.send(0, packet)
+        rig.work()
+
+        if slow_is_too_big(packet, mtu):
+            check_answer(sender.receive(1)[0], packet, HOST[version == 6], version, TOO_BIG, mtu)
+            assert receiver.nothing_came()
+            assert rig.drops() == {"too_big": 1}
+            assert rig.counted("answered_packets") == 1
+        else:
+            assert receiver.receive(1) == [packet]
+            assert sender.nothing_came()
+        rig.check_sums()
+
+
+def test_what_comes_out_of_the_tunnel_has_no_limit():
+    """The host is the router there; it knows the link that follows, and answers itself."""
+    packet = udp_packet(tunnel_address(0), OUTSIDE[4], 1, 2, bytes(3000))
+    with narrow(1280) as rig:
+        rig.peer(0)
+        rig.send(0, packet)
+        rig.work()
+
+        assert rig.to_host() == [plain(packet)]
+
+
+def test_a_sender_that_cannot_be_told_is_served():
+    """Nobody is registered there, or the gateway has no address of that family."""
+    packet = udp_packet(tunnel_address(0), tunnel_address(1), 1, 2, bytes(1400))
+    with narrow(1280, source_check=False) as rig:
+        rig.peer(0)
+        receiver = rig.peer(1)
+        rig.fib.drop_peer(0)
+        rig.send(0, packet)
+        rig.work()
+        assert receiver.receive(1) == [packet]
+
+        rig.admit(0, incarnation=2)
+        rig.worker_parts |= {"own4": bytes(16)}
+        rig.succeed()
+        rig.send(0, packet)
+        rig.work()
+        assert receiver.receive(1) == [packet]
+
+
+def test_too_big_is_rationed_and_never_sent_on():
+    packet = udp_packet(tunnel_address(0), tunnel_address(1), 1, 2, bytes(1400))
+    with narrow(1280) as rig:
+        rig.peer(0)
+        receiver = rig.peer(1)
+        for _ in range(100):
+            rig.send(0, *[packet] * 20)
+            rig.work()
+
+        assert rig.drops() == {"too_big": 2000}
+        assert 100 <= rig.counted("answered_packets") < 1600
+        assert receiver.nothing_came()
         rig.check_sums()
 
 

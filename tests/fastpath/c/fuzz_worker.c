@@ -40,9 +40,29 @@ static void open_worker(void)
     worker_open(worker);
 }
 
+/* A packet that came in, or an ICMP error about one. */
 static void see_forwarded(const uint8_t *datagram, size_t bytes)
 {
-    see_packet(datagram, bytes);
+    struct inner inner;
+
+    CHECK(inner_parse(datagram, bytes, &inner) < 0);
+    if (!address_equal(inner.source, worker_own(worker, datagram))) {
+        see_packet(datagram, bytes);
+        return;
+    }
+    CHECK(bytes <= ICMP_BYTES_MAX && bytes > inner.header + 8);
+    CHECK(inner.protocol == (inner.version == 4 ? IP_ICMP : IP_ICMPV6));
+}
+
+static void choose_mtu(bool narrow)
+{
+    static const char own4[] = "\0\0\0\0\0\0\0\0\0\0\xff\xff\311\0\0\1";
+    static const char own6[] = "\xfc\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1";
+
+    worker->mtu = narrow ? 300 : 65535;
+    worker->own4 = narrow ? a16(own4) : (struct address){0, 0};
+    worker->own6 = narrow ? a16(own6) : (struct address){0, 0};
+    worker->answered = 0;
 }
 
 /* The control messages of a datagram: mostly a GRO size, sometimes anything. */
@@ -159,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     see_datagram = see_forwarded;
     refuse_joins = false;
     originals = 0;
+    choose_mtu(how & 128);
     for (unsigned i = 0; i < COUNTER_COUNT; i++)
         atomic_store(&page->words[i], 0);
 
