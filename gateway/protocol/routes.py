@@ -94,6 +94,12 @@ class RouteTable:
         for family in (self._v4, self._v6):
             yield from sorted(route for routes in family.values() for route in routes.values())
 
+    def rows(self) -> Iterator[Route]:
+        """All routes, in no order."""
+        for family in (self._v4, self._v6):
+            for routes in family.values():
+                yield from routes.values()
+
     def _family(self, prefix: bytes, length: int) -> dict[int, dict[bytes, Route]]:
         return self._v4 if length >= _V4_OFFSET and prefix[:12] == V4_MAPPED else self._v6
 

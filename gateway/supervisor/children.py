@@ -18,7 +18,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -64,7 +64,7 @@ class Spec:
     arena: Arena
     build: Callable[[Place], Child]
     on_message: Callable[[FromChild], None]
-    snapshot: Callable[[], list[Snapshot]]
+    snapshot: Callable[[], Iterable[Snapshot]]
     messages_per_turn: int = MESSAGES_PER_TURN
 
 

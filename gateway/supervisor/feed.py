@@ -6,32 +6,38 @@ stale until then and correct afterwards.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from gateway.linux.channel import ChannelClosedError, MessageTooLargeError, SupervisorEnd
 from gateway.protocol.messages import Snapshot, ToChild, Update
 
 QUEUE_LIMIT = 64
-"""Messages. A snapshot's parts may exceed it; updates may not."""
+"""Messages behind a snapshot."""
 
 
 class Feed:
-    """The way to one child. `snapshot` makes the parts of the present table."""
+    """The way to one child. `snapshot` makes the parts of the present table, one by one.
 
-    def __init__(self, channel: SupervisorEnd, snapshot: Callable[[], list[Snapshot]]) -> None:
+    A large table is not made into messages before there is room for them.
+    """
+
+    def __init__(self, channel: SupervisorEnd, snapshot: Callable[[], Iterable[Snapshot]]) -> None:
         self._channel = channel
         self._snapshot = snapshot
+        self._parts: Iterator[Snapshot] = iter(())
+        self._part: Snapshot | None = None
         self._queue: deque[ToChild] = deque()
         self.stale = False
 
     @property
     def waiting(self) -> bool:
         """Whether something waits for room in the channel."""
-        return bool(self._queue) or self.stale
+        return self._next() is not None or self.stale
 
     def refresh(self) -> None:
         """Send the whole table, and nothing that was to be sent before."""
         self._queue.clear()
+        self._parts, self._part = iter(()), None
         self.stale = True
         self.flush()
 
@@ -52,11 +58,25 @@ class Feed:
             if not self._channel.wait_for_room(0.0):
                 return  # a snapshot is made when it can go, not before
             self.stale = False
-            self._queue.extend(self._snapshot())
+            self._parts = iter(self._snapshot())
         try:
-            while self._queue and self._channel.send(self._queue[0]):
-                self._queue.popleft()
+            while (message := self._next()) is not None and self._channel.send(message):
+                self._sent()
         except MessageTooLargeError:
             self.refresh()
         except ChannelClosedError:
             self._queue.clear()
+            self._parts, self._part = iter(()), None
+
+    def _next(self) -> ToChild | None:
+        if self._part is None:
+            self._part = next(self._parts, None)
+        if self._part is not None:
+            return self._part
+        return self._queue[0] if self._queue else None
+
+    def _sent(self) -> None:
+        if self._part is not None:
+            self._part = None
+        else:
+            self._queue.popleft()
