@@ -29,9 +29,10 @@ from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.device import Device, DeviceOpener
 from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
+from gateway.supervisor.opening import Opened, open_service
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
-from gateway.supervisor.service import Opened, TunService, open_service
+from gateway.supervisor.service import TunService
 from gateway.supervisor.state import (
     STATE_DIRECTORY_VARIABLE,
     WRITE_DELAY,

@@ -1,40 +1,31 @@
-"""One TUN service at run time: what it opened, its tables, its children.
+"""One TUN service at run time: its tables and its children, over what `opening` opened.
 
-Opening happens as root and before any fork: device, sockets, shared memory, doorbells.
-`start` forks; `close` takes everything back. A child that dies costs none of it.
+A child that dies costs none of what was opened.
 """
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from gateway.config import model
 from gateway.errors import GatewayError, HostError
 from gateway.fastpath.counters import Page
 from gateway.fastpath.ring import Ring
-from gateway.linux import offload, udp
-from gateway.linux.channel import doorbell
-from gateway.linux.offload import Probe
-from gateway.linux.shared import Arena
 from gateway.log import event, get_logger
 from gateway.protocol.forwarding import Role
 from gateway.protocol.messages import FromChild, Punts, Trouble
 from gateway.protocol.packet import ANY, pack_address
-from gateway.protocol.peers import CAPACITY
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.advertising import SCAN_INTERVAL, Advertising
 from gateway.supervisor.authers import AutherTable
 from gateway.supervisor.children import Children, Kind, Member, Spec
-from gateway.supervisor.device import Device
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.lans import Lans
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.opening import Opened
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.traffic import Traffic
 from gateway.supervisor.uplink import UplinkDriver, needs_resolver
@@ -42,8 +33,6 @@ from gateway.workers.base import Child, Place
 from gateway.workers.tun_reader import ReaderParts, TunReader
 from gateway.workers.udp_worker import UdpWorker, WorkerParts
 
-RING_BYTES = 4 << 20
-"""Some milliseconds of traffic at the speed of one worker."""
 TICK = 0.5
 LOOK = 20.0
 """Seconds between two looks at the host's own networks."""
@@ -51,63 +40,6 @@ RECREATIONS = 5
 RECREATION_PERIOD = 60.0
 
 _log = get_logger("service")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a service holds of the kernel. The first `workers` sockets are the workers'."""
-
-    device: Device
-    sockets: tuple[socket.socket, ...]
-    acks: socket.socket | None
-    probe: Probe
-    doorbells: tuple[int, ...]
-    arena: Arena
-    rings: tuple[memoryview, ...]
-    pages: tuple[Page, ...]
-
-    def close(self) -> None:
-        """Give everything back."""
-        for sock in (*self.sockets, *((self.acks,) if self.acks else ())):
-            sock.close()
-        for bell in self.doorbells:
-            os.close(bell)
-        self.device.close()
-
-
-def open_service(
-    service: model.Service, workers: int, open_device: Callable[[model.Service], Device]
-) -> Opened:
-    """Open the device, the sockets and the memory. Raises HostError, leaving nothing."""
-    probe = offload.OFF if service.offload == "off" else offload.probe()
-    if service.offload == "on" and not (probe.gso and probe.gro):
-        raise HostError(f"offload=on: {probe.note}; use offload=auto")
-    sockets, acks = _open_sockets(service, workers, probe)
-    try:
-        device = open_device(service)
-    except BaseException:
-        for sock in (*sockets, *((acks,) if acks else ())):
-            sock.close()
-        raise
-    peers = CAPACITY if service.role is Role.SERVER else 1
-    ring_size, page_size = Ring.bytes_for(RING_BYTES), Page.bytes_for(peers)
-    arena = Arena([ring_size] * workers + [page_size] * (workers + 1))
-    arena.populate()
-    rings = tuple(arena.carve(ring_size) for _ in range(workers))
-    for memory in rings:
-        Ring(memory, create=True)
-    pages = tuple(Page(arena.carve(page_size), peers) for _ in range(workers + 1))
-    bells = tuple(doorbell() for _ in range(workers))
-    return Opened(device, sockets, acks, probe, bells, arena, rings, pages)
-
-
-def _open_sockets(
-    service: model.Service, workers: int, probe: Probe
-) -> tuple[tuple[socket.socket, ...], socket.socket | None]:
-    if service.role is Role.CLIENT:
-        return (udp.open_client(gro=probe.gro),), None
-    group = udp.open_group(service.host, service.port, workers, gro=probe.gro)
-    return group.workers, group.acks
 
 
 class TunService:

@@ -1,0 +1,81 @@
+"""Opening what a service holds of the kernel: device, sockets, shared memory, doorbells.
+
+As root and before any fork. What fails leaves nothing behind.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.config import model
+from gateway.errors import HostError
+from gateway.fastpath.counters import Page
+from gateway.fastpath.ring import Ring
+from gateway.linux import offload, udp
+from gateway.linux.channel import doorbell
+from gateway.linux.offload import Probe
+from gateway.linux.shared import Arena
+from gateway.protocol.forwarding import Role
+from gateway.protocol.peers import CAPACITY
+from gateway.supervisor.device import Device
+
+RING_BYTES = 4 << 20
+"""Some milliseconds of traffic at the speed of one worker."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a service holds of the kernel. The first `workers` sockets are the workers'."""
+
+    device: Device
+    sockets: tuple[socket.socket, ...]
+    acks: socket.socket | None
+    probe: Probe
+    doorbells: tuple[int, ...]
+    arena: Arena
+    rings: tuple[memoryview, ...]
+    pages: tuple[Page, ...]
+
+    def close(self) -> None:
+        """Give everything back."""
+        for sock in (*self.sockets, *((self.acks,) if self.acks else ())):
+            sock.close()
+        for bell in self.doorbells:
+            os.close(bell)
+        self.device.close()
+
+
+def open_service(
+    service: model.Service, workers: int, open_device: Callable[[model.Service], Device]
+) -> Opened:
+    """Open the device, the sockets and the memory. Raises HostError, leaving nothing."""
+    probe = offload.OFF if service.offload == "off" else offload.probe()
+    if service.offload == "on" and not (probe.gso and probe.gro):
+        raise HostError(f"offload=on: {probe.note}; use offload=auto")
+    sockets, acks = _open_sockets(service, workers, probe)
+    try:
+        device = open_device(service)
+    except BaseException:
+        for sock in (*sockets, *((acks,) if acks else ())):
+            sock.close()
+        raise
+    peers = CAPACITY if service.role is Role.SERVER else 1
+    ring_size, page_size = Ring.bytes_for(RING_BYTES), Page.bytes_for(peers)
+    arena = Arena([ring_size] * workers + [page_size] * (workers + 1))
+    arena.populate()
+    rings = tuple(arena.carve(ring_size) for _ in range(workers))
+    for memory in rings:
+        Ring(memory, create=True)
+    pages = tuple(Page(arena.carve(page_size), peers) for _ in range(workers + 1))
+    bells = tuple(doorbell() for _ in range(workers))
+    return Opened(device, sockets, acks, probe, bells, arena, rings, pages)
+
+
+def _open_sockets(
+    service: model.Service, workers: int, probe: Probe
+) -> tuple[tuple[socket.socket, ...], socket.socket | None]:
+    if service.role is Role.CLIENT:
+        return (udp.open_client(gro=probe.gro),), None
+    group = udp.open_group(service.host, service.port, workers, gro=probe.gro)
+    return group.workers, group.acks
