@@ -1,0 +1,103 @@
+"""How many KCP segments may be under way: as many as the path takes without a long queue.
+
+The wire knows nothing of this, each end decides for itself. Stock KCP halves its window at
+every loss, which random loss alone brings to nothing. Here a loss counts only when it is
+more than a tenth of what was sent (none does with `nc`); otherwise the window follows the
+queue: the smallest round trip of a round, above the smallest of the last seconds.
+
+A round is the time until something sent after its beginning was acknowledged. Segments are
+numbered by transmission, so that a round needs no clock.
+"""
+
+FLOOR = 32
+"""What stock KCP sends unasked. Below it there is no queue worth the name."""
+START = 64
+SPARE = 0.005
+"""Seconds of queue that are always fine: smaller ones are the hosts', not the path's."""
+
+_MEMORY = 10.0
+_TOLERANCE = 0.1
+_JUDGED = 128
+
+
+class Congestion:
+    """The window of one direction of one session. Times in seconds."""
+
+    def __init__(self, limit: int, *, tolerance: float = _TOLERANCE) -> None:
+        self.window = min(START, limit)
+        self._limit = limit
+        self._tolerance = tolerance
+        self._starting = True
+        self._limited = False
+        self._round_ends = 0
+        self._round_rtt = 0.0
+        self._floors = (0.0, 0.0)
+        self._floors_since = 0.0
+        self._acked = 0
+        self._lost = 0
+
+    def acked(self, segments: int) -> None:
+        """These arrived."""
+        self._acked += segments
+
+    def measured(self, rtt: float, now: float) -> None:
+        """One round trip, of a segment that was sent once."""
+        if not self._round_rtt or rtt < self._round_rtt:
+            self._round_rtt = rtt
+        former, latter = self._floors
+        if now - self._floors_since > _MEMORY:
+            self._floors = (latter, rtt)
+            self._floors_since = now
+        elif not latter or rtt < latter:
+            self._floors = (former, rtt)
+
+    def lost(self, segments: int) -> None:
+        """These did not."""
+        self._lost += segments
+
+    def timed_out(self) -> None:
+        """Nothing came back for so long that everything under way was given up."""
+        self.window = min(FLOOR, self._limit)
+        self._starting = True
+
+    def rested(self) -> None:
+        """Nothing was under way for a while: what was known of the queue is stale."""
+        self.window = min(self.window, max(START, self.window // 2))
+
+    def limiting(self) -> None:
+        """More could have been sent but for the window."""
+        self._limited = True
+
+    def turn(self, newest: int, following: int) -> None:
+        """Transmission `newest` has arrived; the next one will be `following`."""
+        if newest < self._round_ends:
+            return
+        self._round_ends = following
+        self._judge_losses()
+        if self._round_rtt:
+            self._judge_queue()
+        self._round_rtt = 0.0
+        self._limited = False
+
+    def _judge_losses(self) -> None:
+        total = self._acked + self._lost
+        if total < _JUDGED:
+            return
+        if self._lost > total * self._tolerance:
+            self._narrow(0.8)
+        self._acked = self._lost = 0
+
+    def _judge_queue(self) -> None:
+        floor = min(seen for seen in self._floors if seen)
+        queue = self._round_rtt - floor
+        spare = max(SPARE, floor / 4)
+        if queue > spare:
+            self._narrow(max(0.7, 1 - 0.5 * (queue - spare) / queue))
+        elif self._limited and self._starting:
+            self.window = min(self.window * 2, self._limit)
+        elif self._limited:
+            self.window = min(self.window + max(4, self.window // 16), self._limit)
+
+    def _narrow(self, factor: float) -> None:
+        self._starting = False
+        self.window = min(max(int(self.window * factor), FLOOR), self._limit)
