@@ -22,7 +22,7 @@ from ipaddress import ip_address
 import psutil
 
 from gateway.errors import HostError
-from gateway.linux import reuseport
+from gateway.linux import netns, reuseport
 
 RECEIVE_BUFFER = 8 << 20
 SEND_BUFFER = 1 << 20
@@ -55,6 +55,17 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Confines:
+    """What an outer socket is held to: a device by name (None: any), a firewall mark (0: none)."""
+
+    interface: str | None = None
+    mark: int = 0
+
+
+ANYWHERE = Confines()
+
+
+@dataclass(frozen=True)
 class Group:
     """A server's sockets: one for each worker, and the supervisor's for acks."""
 
@@ -67,35 +78,42 @@ class Group:
             sock.close()
 
 
-def open_group(host: str, port: int, workers: int, *, gro: bool) -> Group:
+def open_group(
+    host: str, port: int, workers: int, *, gro: bool, confines: Confines = ANYWHERE
+) -> Group:
     """Bind `workers` sockets and the ack socket to one port.
 
     An empty host or `::` means both families, IPv4 alone where the host has no IPv6.
-    Raises HostError: port taken (and by whom), address not on this host.
+    Raises HostError: port taken (and by whom), address or device not on this host.
     """
-    first = _bind_first(host, port, gro=gro)
+    first = _bind_first(host, port, confines, gro=gro)
     sockets = [first]
     try:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         where = first.getsockname()
-        sockets += [_join(first.family, where, gro=gro) for _ in range(workers - 1)]
+        sockets += [_join(first.family, where, confines, gro=gro) for _ in range(workers - 1)]
         if workers > 1:
             reuseport.spread(first, workers)
-        acks = _join(first.family, where, gro=False)
+        acks = _join(first.family, where, confines, gro=False)
         sockets.append(acks)
         if workers == 1:
             reuseport.spread(first, workers)
-    except OSError as error:
+    except (OSError, HostError) as error:
         for sock in sockets:
             sock.close()
+        if isinstance(error, HostError):
+            raise
         raise HostError(f"{_where(host, port)}: cannot be shared ({error.strerror})") from None
     return Group(tuple(sockets[:-1]), acks)
 
 
-def open_client(*, gro: bool) -> socket.socket:
-    """An unconnected socket for one server at a time, of either family if the host has both."""
+def open_client(*, gro: bool, confines: Confines = ANYWHERE) -> socket.socket:
+    """An unconnected socket for one server at a time, of either family if the host has both.
+
+    Raises HostError.
+    """
     family = socket.AF_INET6 if _has_ipv6() else socket.AF_INET
-    return _new(family, gro=gro)
+    return _new(family, confines, gro=gro)
 
 
 def connect(sock: socket.socket, address: str, port: int, scope: int = 0) -> None:
@@ -125,13 +143,14 @@ def source_gone(sock: socket.socket) -> bool:
     """Whether the host has lost the address a connected socket sends from.
 
     The kernel does not always say so: IPv4 sends fail with EINVAL, IPv6 goes on sending.
+    The host is the network namespace that the socket lives in.
     """
     name = sock.getsockname()
-    with socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with _where_it_lives(sock), socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
             probe.bind((name[0], 0, *name[2:]))
-        except OSError as error:
-            return error.errno == errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
     return False
 
 
@@ -155,9 +174,16 @@ def local_text(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _new(family: int, *, gro: bool) -> socket.socket:
+@contextlib.contextmanager
+def _where_it_lives(sock: socket.socket) -> Iterator[None]:
+    with contextlib.closing(netns.of_socket(sock)) as namespace, namespace:
+        yield
+
+
+def _new(family: int, confines: Confines, *, gro: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        _confine(sock, confines)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -176,6 +202,28 @@ def _new(family: int, *, gro: bool) -> socket.socket:
     return sock
 
 
+def _confine(sock: socket.socket, confines: Confines) -> None:
+    if confines.interface is not None:
+        try:
+            name = confines.interface.encode() + b"\0"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        except OSError as error:
+            reason = (
+                "this host has no such device (ip link)"
+                if error.errno == errno.ENODEV
+                else error.strerror
+            )
+            raise HostError(f"interface={confines.interface}: {reason}") from None
+    if confines.mark:
+        try:
+            mark = struct.pack("=I", confines.mark)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        except PermissionError:
+            raise HostError(
+                f"so_mark={confines.mark}: CAP_NET_ADMIN is missing; start the program as root"
+            ) from None
+
+
 def _receive_buffer(sock: socket.socket) -> None:
     # The kernel doubles what it is told. FORCE passes rmem_max, with CAP_NET_ADMIN.
     try:
@@ -184,10 +232,10 @@ def _receive_buffer(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER // 2)
 
 
-def _bind_first(host: str, port: int, *, gro: bool) -> socket.socket:
+def _bind_first(host: str, port: int, confines: Confines, *, gro: bool) -> socket.socket:
     for family, address in _candidates(host, port):
         try:
-            sock = _new(family, gro=gro)
+            sock = _new(family, confines, gro=gro)
         except OSError as error:
             if error.errno == errno.EAFNOSUPPORT:
                 continue
@@ -217,8 +265,8 @@ def _candidates(host: str, port: int) -> Iterator[tuple[int, tuple[str, int]]]:
         yield family, address  # type: ignore[misc]
 
 
-def _join(family: int, where: object, *, gro: bool) -> socket.socket:
-    sock = _new(family, gro=gro)
+def _join(family: int, where: object, confines: Confines, *, gro: bool) -> socket.socket:
+    sock = _new(family, confines, gro=gro)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)  # type: ignore[arg-type]

@@ -1,19 +1,25 @@
 """Opening what a service holds of the kernel: device, sockets, shared memory, doorbells.
 
 As root and before any fork. What fails leaves nothing behind.
+
+The device lives in one network namespace (`inner`), the sockets in another (`outer`):
+mostly both are the one where the program was started. The control socket, the state and
+the look-up of names stay there in any case.
 """
 
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from gateway.config import model
 from gateway.errors import HostError
 from gateway.fastpath.counters import Page
 from gateway.fastpath.ring import Ring
-from gateway.linux import offload, udp
+from gateway.linux import netns, offload, udp
 from gateway.linux.channel import doorbell
+from gateway.linux.netns import Namespace
 from gateway.linux.offload import Probe
 from gateway.linux.shared import Arena
 from gateway.protocol.forwarding import Role
@@ -26,8 +32,13 @@ RING_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Opened:
-    """What a service holds of the kernel. The first `workers` sockets are the workers'."""
+    """What a service holds of the kernel. The first `workers` sockets are the workers'.
 
+    `inner` is the device's network namespace, `outer` that of the sockets.
+    """
+
+    inner: Namespace
+    outer: Namespace
     device: Device
     sockets: tuple[socket.socket, ...]
     acks: socket.socket | None
@@ -44,22 +55,39 @@ class Opened:
         for bell in self.doorbells:
             os.close(bell)
         self.device.close()
+        self.inner.close()
+        self.outer.close()
 
 
 def open_service(
     service: model.Service, workers: int, open_device: Callable[[model.Service], Device]
 ) -> Opened:
     """Open the device, the sockets and the memory. Raises HostError, leaving nothing."""
+    with ExitStack() as stack:
+        opened = _open(service, workers, open_device, stack)
+        stack.pop_all()
+    return opened
+
+
+def _open(
+    service: model.Service,
+    workers: int,
+    open_device: Callable[[model.Service], Device],
+    stack: ExitStack,
+) -> Opened:
+    inner = netns.open_namespace(service.netns, "netns")
+    stack.callback(inner.close)
+    outer = netns.open_namespace(service.netns_out, "netns.out")
+    stack.callback(outer.close)
     probe = offload.OFF if service.offload == "off" else offload.probe()
     if service.offload == "on" and not (probe.gso and probe.gro):
         raise HostError(f"offload=on: {probe.note}; use offload=auto")
-    sockets, acks = _open_sockets(service, workers, probe)
-    try:
-        device = open_device(service)
-    except BaseException:
-        for sock in (*sockets, *((acks,) if acks else ())):
-            sock.close()
-        raise
+    with outer:
+        sockets, acks = _open_sockets(service, workers, probe)
+    for sock in (*sockets, *((acks,) if acks else ())):
+        stack.callback(sock.close)
+    device = open_device(service)
+    stack.callback(device.close)
     peers = CAPACITY if service.role is Role.SERVER else 1
     ring_size, page_size = Ring.bytes_for(RING_BYTES), Page.bytes_for(peers)
     arena = Arena([ring_size] * workers + [page_size] * (workers + 1))
@@ -69,13 +97,14 @@ def open_service(
         Ring(memory, create=True)
     pages = tuple(Page(arena.carve(page_size), peers) for _ in range(workers + 1))
     bells = tuple(doorbell() for _ in range(workers))
-    return Opened(device, sockets, acks, probe, bells, arena, rings, pages)
+    return Opened(inner, outer, device, sockets, acks, probe, bells, arena, rings, pages)
 
 
 def _open_sockets(
     service: model.Service, workers: int, probe: Probe
 ) -> tuple[tuple[socket.socket, ...], socket.socket | None]:
+    confines = udp.Confines(service.interface, service.mark)
     if service.role is Role.CLIENT:
-        return (udp.open_client(gro=probe.gro),), None
-    group = udp.open_group(service.host, service.port, workers, gro=probe.gro)
+        return (udp.open_client(gro=probe.gro, confines=confines),), None
+    group = udp.open_group(service.host, service.port, workers, gro=probe.gro, confines=confines)
     return group.workers, group.acks
