@@ -28,6 +28,7 @@ RUNS = {
     "worker": 20_000,
     "reader": 20_000,
     "answer": 60_000,
+    "frames": 20_000,
 }
 """Fuzz targets, and inputs for each: some 10 s in all."""
 
