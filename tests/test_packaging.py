@@ -28,12 +28,14 @@ SOURCES = frozenset({".py", ".pyi", ".pyx", ".pxd", ".h", ".typed"})
 SHIPPED = frozenset({".py", ".pyi", ".typed"})
 
 DEPENDENCIES = {
+    "cryptography": ("cryptography", "gateway/carriers/certificates.py"),
     "msgspec": ("msgspec", "gateway/protocol/messages.py"),
     "psutil": ("psutil", "gateway/supervisor/report.py"),
     "pyroute2": ("pyroute2", "gateway/linux/netlink.py"),
     "python-prctl": ("prctl", "gateway/linux/process.py"),
     "PyYAML": ("yaml", "gateway/config/yaml.py"),
     "rich": ("rich", "gateway/ctl/render.py"),
+    "websockets": ("websockets", "gateway/carriers/ws.py"),
 }
 """Each dependency, the name it is imported by, and the module where it does its work."""
 

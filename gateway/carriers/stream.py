@@ -4,8 +4,10 @@ A stream belongs to one asyncio loop. Bytes are pushed to a `Receiver`, so that 
 costs one call and no task. Nothing here waits: who writes looks at `backlog` and decides
 himself what to keep and what to drop.
 
-`dial(host, port, *, timeout, ...)` and `listen(host, port, accept, ...)` of each module
-take plain keyword options. A dialled stream is ready: all handshakes are done.
+`dial(host, port, *, timeout, over, ...)` and `listen(sock, accept, *, counts, ...)` of each
+module take plain keyword options. A dialled stream is ready: all handshakes are done. It
+runs on a socket of its own, or on top of another stream, `over`, which becomes its own: so
+tls, ws and what uses them are the same over a socket and over a chain of hops.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +17,14 @@ from typing import Protocol
 
 
 class CarrierError(Exception):
-    """A stream could not be had, or ended; the text says which end, and why."""
+    """A stream could not be had, or ended; the text says which end, and why.
+
+    `what` is the name it is counted by: bad-tls, wrong-path...
+    """
+
+    def __init__(self, text: str, what: str = "failed") -> None:
+        super().__init__(text)
+        self.what = what
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class Stream(ABC):
     carrier: str
     """Its name in logs and in the status: tcp, tls, ws, wss..."""
     remote: Remote
+    verified: bool = False
+    """The other end proved who it is, by a certificate that was checked or pinned."""
     high: int = 256 * 1024
     low: int = 64 * 1024
     """Bytes of backlog: who writes stops above `high`, and is told at `low`."""
