@@ -9,15 +9,16 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from gateway import __version__
 from gateway.config import render
 from gateway.config.build import build
+from gateway.config.environment import with_environment
 from gateway.config.model import Config
-from gateway.config.options import nearest
+from gateway.config.option import nearest
 from gateway.config.sources import default_file, read_tree
 from gateway.config.tree import Node, Report, one_line, plain
+from gateway.config.unchained import refuse_forwards, without_userinfo
 from gateway.config.values import BadValueError, boolean, shown
 from gateway.errors import ConfigError, GatewayError
 
@@ -34,6 +35,7 @@ usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
   -O, --output FORMAT   print the configuration as yaml or json, secrets included, and exit
   -t, --check           check the configuration, print what is in effect, and exit
   -D, --debug           log more
+      --ignore-unsupported   run what this program does of a configuration of GOST's
       --instance NAME   the name of this instance (default: its first net address)
   -V, --version         print the version and exit
   -h, --help            print this and exit
@@ -41,11 +43,6 @@ usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
 Without -L and -C: gateway.yaml, .yml or .json, or gost.*, in /etc/gateway, /etc/gost,
 $HOME/.gost or here.
 """
-
-NO_FORWARD = (
-    "carriers and chains are not supported by this version: leave -F out, and give the "
-    "server's UDP port as the target, as in -L tun://:0/HOST:PORT?net=..."
-)
 
 _FLAGS = {
     "L": "listen",
@@ -59,12 +56,12 @@ _FLAGS = {
     "F": "forward",
     "R": "reload",
 }
-_LONG = frozenset({*_FLAGS.values(), "instance", "api", "metrics"})
-_SWITCHES = frozenset({"debug", "version", "check", "help"})
-_REFUSED = {
-    "reload": "not supported yet: start the program again to read the configuration again",
-    "api": "the web API is not supported by this program: gateway-ctl looks inside it",
-    "metrics": "metrics are not supported yet: gateway-ctl status shows the counters",
+_LONG = frozenset({*_FLAGS.values(), "instance", "api", "metrics", "ignore_unsupported"})
+_SWITCHES = frozenset({"debug", "version", "check", "help", "ignore_unsupported"})
+_UNSUPPORTED = {
+    "reload": "reading the configuration again now and then",
+    "api": "the web API (gateway-ctl looks inside)",
+    "metrics": "metrics for Prometheus (gateway-ctl status shows the counters)",
 }
 
 
@@ -77,6 +74,8 @@ class Command:
     forward: list[str] = field(default_factory=list)
     output: str = ""
     instance: str | None = None
+    unsupported: set[str] = field(default_factory=set)
+    ignore_unsupported: bool = False
     debug: bool = False
     version: bool = False
     check: bool = False
@@ -116,11 +115,12 @@ def _main(argv: Sequence[str]) -> int:
         return 0
     if not (command.listen or command.config or command.forward):
         path = default_file()
-        if path is None:
+        if path is not None:
+            command.config.append(str(path))
+        elif not command.unsupported:
             print(USAGE, end="", file=sys.stderr)
             return 2
-        command.config.append(str(path))
-    tree, config = _configuration(command)
+    tree, config, _ = _configuration(command)
     for line in config.warnings:
         _say("warning", line)
     if command.output:
@@ -140,29 +140,22 @@ def _say(level: str, line: str) -> None:
     print(f"gateway: {level}: {line}", file=sys.stderr)
 
 
-def _configuration(command: Command) -> tuple[Node, Config]:
+def _configuration(command: Command) -> tuple[Node, Config, Report]:
     """What was said, and what it means. Raises ConfigError with every problem."""
-    report = Report()
-    for number, url in enumerate(command.forward, 1):
-        report.error(f"-F #{number}", f"{shown(_without_userinfo(url))}: {NO_FORWARD}")
+    report = Report(ignore_unsupported=command.ignore_unsupported)
+    for flag, advice in _UNSUPPORTED.items():
+        if flag in command.unsupported:
+            report.refuse(f"flag {_dashed(flag)}", advice)
+    chained = refuse_forwards(command.forward, report)
     tree = read_tree(command.listen, command.config, report)
     config = build(
-        tree,
+        with_environment(tree, os.environ, report),
         report,
         instance=command.instance,
         debug=command.debug,
-        chained=bool(command.forward),
+        chained=chained,
     )
-    return tree, config
-
-
-def _without_userinfo(url: str) -> str:
-    """A URL as far as its host: what follows may hold secrets, as what precedes may."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "..."
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return tree, config, report
 
 
 def parse(argv: Sequence[str]) -> Command:
@@ -176,7 +169,7 @@ def parse(argv: Sequence[str]) -> Command:
             problems.append(_unexpected(word))
             break
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
-        flag = _FLAGS.get(name, name)
+        flag = _FLAGS.get(name, name.replace("-", "_"))
         if flag not in _LONG:
             problems.append(_unknown(name))
             break
@@ -195,8 +188,9 @@ def parse(argv: Sequence[str]) -> Command:
 
 def _apply(command: Command, flag: str, name: str, value: str) -> str:
     """Note one flag; the problem, if there is one."""
-    if flag in _REFUSED:
-        return f"flag {_dashed(name)}: {_REFUSED[flag]}"
+    if flag in _UNSUPPORTED:
+        command.unsupported.add(flag)
+        return ""
     if flag in _SWITCHES:
         try:
             setattr(command, flag, boolean(value))
@@ -223,11 +217,11 @@ def _unexpected(word: str) -> str:
 
 
 def _quoted(url: str) -> str:
-    return '"' + _without_userinfo(url) + '..."'
+    return '"' + without_userinfo(url) + '..."'
 
 
 def _unknown(name: str) -> str:
-    near = nearest(name, sorted({*_FLAGS, *_LONG}))
+    near = nearest(name, sorted({*_FLAGS, *(flag.replace("_", "-") for flag in _LONG)}))
     hint = f"did you mean {_dashed(near)}?" if near else "see gateway --help"
     return f"unknown flag {one_line(_dashed(name))}: {hint}"
 

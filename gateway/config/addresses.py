@@ -27,6 +27,11 @@ def address(value: Scalar) -> Address:
     return _plain_address(found, value)
 
 
+def optional_address(value: Scalar) -> Address | None:
+    """As `address`, where None has a meaning too."""
+    return address(value)
+
+
 def _plain_address(found: Address, value: Scalar) -> Address:
     if isinstance(found, ipaddress.IPv4Address):
         return found
@@ -143,7 +148,7 @@ def _port(port: str, value: str) -> int | None:
     if not port:
         return None
     if _PORT_RANGE.fullmatch(port):
-        raise BadValueError(f"{shown(value)}: port ranges are not supported yet: write one port")
+        raise BadValueError(f"{shown(value)} is a range of ports, which only a URL may have")
     if not _PORT.fullmatch(port) or int(port) > 65535:
         raise BadValueError(f"{shown(value)} has no good port: write a number from 1 to 65535")
     return int(port)

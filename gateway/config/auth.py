@@ -8,11 +8,14 @@ GOST lets everyone in where an auther's name is unknown, and takes any passphras
 the stored password is empty. Both are errors here: what protects must not fail open.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from gateway.config import addresses, shape
-from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential, Network
-from gateway.config.options import nearest
+from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential, Interface, Network
+from gateway.config.nets import cannot_be_a_peer
+from gateway.config.option import nearest
 from gateway.config.places import Places, parse_places
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
 from gateway.config.values import BadValueError, shown, text
@@ -25,8 +28,15 @@ class Auther:
     name: str
     place: str
     places: Places
-    credentials: list[tuple[Credential, str]] = field(default_factory=list)
-    used: bool = False
+    known: dict[str, tuple[Credential, str]] = field(default_factory=dict)
+    """By username."""
+    nets: list[tuple[Interface, ...]] = field(default_factory=list)
+    """Those of each service that asks for it."""
+
+    @property
+    def credentials(self) -> Iterable[tuple[Credential, str]]:
+        """Its list."""
+        return self.known.values()
 
     def spec(self) -> AutherSpec | None:
         """What the resolver keeps for it; None: there is nothing but its list."""
@@ -86,12 +96,11 @@ def _add(auther: Auther, node: Node, report: Report) -> None:
     credential = _credential(node, "authers.auths", report)
     if credential is None:
         return
-    for earlier, place in auther.credentials:
-        if earlier.username == credential.username:
-            first = f"first at {place}"
-            report.error(node.place, f"username: {credential.username} is there twice, {first}")
-            return
-    auther.credentials.append((credential, node.place))
+    if credential.username in auther.known:
+        first = f"first at {auther.known[credential.username][1]}"
+        report.error(node.place, f"username: {credential.username} is there twice, {first}")
+        return
+    auther.known[credential.username] = (credential, node.place)
 
 
 def _credential(node: Node, where: str, report: Report) -> Credential | None:
@@ -166,16 +175,20 @@ def _scalar(
 
 
 def credentials_of(
-    handler: dict[str, Entry], authers: dict[str, Auther], own: frozenset[str], report: Report
+    handler: dict[str, Entry],
+    authers: dict[str, Auther],
+    nets: tuple[Interface, ...],
+    report: Report,
 ) -> Admitted | None:
     """Whom a handler lets in; None where it asks for nobody in particular.
 
-    Any member of a group lets in, so the group's credentials are one list. `own` are
-    the server's addresses, which no credential may name.
+    Any member of a group lets in, so the group's credentials are one list. `nets` are
+    the server's, whose own addresses no credential may name; of a client there are none.
     """
+    own = frozenset(str(net.ip) for net in nets)
     names = _names(handler, report)
     if names is None:
-        return _single(handler, own, report)
+        return _single(handler, nets, report)
     if "auth" in handler and not handler["auth"].node.is_empty:
         report.warn(handler["auth"].place, "handler.auth: ignored, as an auther is given")
     merged: dict[Credential, None] = {}
@@ -185,7 +198,7 @@ def credentials_of(
         if auther is None:
             report.error(place, f"handler.auther: {_unknown(name, authers)}")
             continue
-        auther.used = True
+        auther.nets.append(nets)
         for credential, where in auther.credentials:
             _check_own(credential, own, where, report)
         spec = auther.spec()
@@ -220,7 +233,9 @@ def _unknown(name: str, authers: dict[str, Auther]) -> str:
     return f"there is no auther {shown(name)} in authers (there is {known})"
 
 
-def _single(handler: dict[str, Entry], own: frozenset[str], report: Report) -> Admitted | None:
+def _single(
+    handler: dict[str, Entry], nets: tuple[Interface, ...], report: Report
+) -> Admitted | None:
     if "auth" not in handler or handler["auth"].node.value is None:
         return None
     node = handler["auth"].node
@@ -230,7 +245,9 @@ def _single(handler: dict[str, Entry], own: frozenset[str], report: Report) -> A
     credential = _credential(node, "handler.auth", report)
     if credential is None:
         return Admitted(())
-    _check_own(credential, own, node.place, report)
+    _check_own(credential, frozenset(str(net.ip) for net in nets), node.place, report)
+    if nets and (problem := cannot_be_a_peer(ip_address(credential.username), nets)):
+        report.warn(node.place, f"username: {credential.username} {problem}")
     return Admitted((credential,))
 
 

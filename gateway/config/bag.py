@@ -5,14 +5,15 @@ another section too, with a warning. A value in its own section beats a misplace
 GOST's own converter writes every option into all three sections.
 """
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from gateway.config import shape
+from gateway.config.host_options import INTERFACE, SO_MARK
+from gateway.config.option import WHERE, Option, Section
 from gateway.config.options import (
     OPTIONS,
     SECTIONS,
-    Option,
-    Section,
     find_option,
     nearest_option,
     used_options,
@@ -29,7 +30,9 @@ _SERVER_HINTS = {"passphrase": ": a server asks for passphrases by handler.authe
 class Bag:
     """The options that were given. What cannot be read is reported and counts as absent."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, service: str, report: Report) -> None:
+        self.service = service
+        """The place of the service."""
         self.report = report
         self.found: dict[str, Entry] = {}
         self.misspelt: set[str] = set()
@@ -65,7 +68,8 @@ class Bag:
         found = self.found.get(option.name)
         if found is None:
             return ()
-        values = [self._parse(option, found.key, node) for node in _items(found.node)]
+        nodes = _items(found.node, whole=option.whole)
+        values = [self._parse(option, found.key, node) for node in nodes]
         return tuple(value for value in values if value is not None)
 
     def _parse(self, option: Option[T], key: str, node: Node) -> T | None:
@@ -80,18 +84,18 @@ class Bag:
             return None
 
 
-def _items(node: Node) -> list[Node]:
+def _items(node: Node, *, whole: bool) -> list[Node]:
     value: Scalar | tuple[Node, ...] | dict[str, Entry] = node.value
     if isinstance(value, tuple):
         return [item for item in value if not item.is_empty]
-    if not isinstance(value, str):
-        return [node]
+    if whole or not isinstance(value, str):
+        return [] if node.is_empty else [node]
     return [Node(word, node.place) for word in map(str.strip, value.split(",")) if word]
 
 
-def gather(service: dict[str, Entry], report: Report) -> Bag:
-    """The options of a service mapping, from its three `metadata`."""
-    bag = Bag(report)
+def gather(service: dict[str, Entry], place: str, report: Report) -> Bag:
+    """The options of a service mapping at that place, from its three `metadata`."""
+    bag = Bag(place, report)
     given: dict[str, list[tuple[Section, Entry]]] = {}
     for section in SECTIONS:
         for entry in _metadata(service, section, report).values():
@@ -102,10 +106,25 @@ def gather(service: dict[str, Entry], report: Report) -> Bag:
                 _tell_once(given, option, section, entry, report)
             elif entry.node.value is not None:
                 given.setdefault(option.name, []).append((section, entry))
+    for option, entry in _own_keys(service, report):
+        given.setdefault(option.name, []).append(("service", entry))
     for option in used_options():
         if option.name in given:
-            bag.found[option.name] = _chosen(option, given[option.name], report)
+            found = bag.found[option.name] = _chosen(option, given[option.name], report)
+            report.origins[place, option.name] = found.node.place
     return bag
+
+
+def _own_keys(service: dict[str, Entry], report: Report) -> Iterator[tuple[Option[object], Entry]]:
+    """GOST's other way to say two of them: keys of the service itself."""
+    if "interface" in service and not service["interface"].node.is_empty:
+        yield INTERFACE, service["interface"]
+    if "sockopts" not in service:
+        return
+    found = mapping_of(service["sockopts"].node, "sockopts", report)
+    shape.check_keys(found, shape.SOCKOPTS, "sockopts", report)
+    if "mark" in found and not found["mark"].node.is_empty:
+        yield SO_MARK, found["mark"]
 
 
 def _metadata(service: dict[str, Entry], section: Section, report: Report) -> dict[str, Entry]:
@@ -145,7 +164,7 @@ def _chosen(option: Option[object], given: list[tuple[Section, Entry]], report: 
     own = [entry for section, entry in given if section == option.section]
     first = (own or [entry for _, entry in given])[0]
     if not own:
-        belongs = f"{option.section}.metadata" if option.section != "service" else "metadata"
+        belongs = WHERE[option.section]
         report.warn(first.place, f"{first.key}: belongs in the {belongs}; it is used all the same")
     for section, entry in given:
         if plain(entry.node) == plain(first.node):
@@ -153,14 +172,18 @@ def _chosen(option: Option[object], given: list[tuple[Section, Entry]], report: 
         if section == option.section or not own:
             report.error(entry.place, f"{entry.key}: given twice, with another value before")
         else:
-            report.warn(entry.place, f"{entry.key}: ignored: {option.section}.metadata has another")
+            report.warn(entry.place, f"{entry.key}: ignored: {WHERE[option.section]} has another")
     return first
+
+
+def _asks_nothing(entry: Entry) -> bool:
+    return entry.node.is_empty or entry.node.value in (False, "false")
 
 
 def check_side(bag: Bag, role: Role) -> None:
     """Warn about options that only the other side has a use for."""
     other, this = ("client", "server") if role is Role.SERVER else ("server", "client")
     for option in OPTIONS:
-        if option.side == other and bag.has(option):
+        if option.side == other and bag.has(option) and not _asks_nothing(bag.found[option.name]):
             hint = _SERVER_HINTS.get(option.name, "") if role is Role.SERVER else ""
             bag.warn(option, f"has no use on a {this}{hint}")

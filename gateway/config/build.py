@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Literal
 
 from gateway.config import shape
-from gateway.config.auth import parse_authers
+from gateway.config.auth import Auther, parse_authers
+from gateway.config.checks import check_authers, check_routers, check_services
 from gateway.config.model import Config, Service
-from gateway.config.options import nearest
+from gateway.config.option import nearest
+from gateway.config.routers import Router, parse_routers
 from gateway.config.service import Built, build_service
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
+from gateway.config.unchained import refuse_lists
 from gateway.config.values import shown, text
-from gateway.protocol.forwarding import Role
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -43,19 +44,20 @@ def build(
     top = mapping_of(tree, "the configuration", report)
     shape.check_keys(top, shape.TOP, "", report)
     authers = parse_authers(top, report)
+    routers = parse_routers(top, report)
     built = [
         found
         for node in _services(top, tree, report)
-        if (found := build_service(node, authers, report, chained=chained)) is not None
+        if (found := build_service(node, authers, routers, report, chained=chained)) is not None
     ]
-    _refuse_chains(top, report, chained=chained)
+    refuse_lists(top, report, chained=chained)
     services = tuple(found.service for found in built)
-    _check_services(services, report)
+    check_services(services, report)
+    check_authers(authers.values(), report)
+    check_routers(routers.values(), report)
     user = _user(built, report)
     level = _level(top, report)
-    for auther in authers.values():
-        if not auther.used and not report.errors:
-            report.warn(auther.place, f"authers: {shown(auther.name)} is used by no service")
+    _name_unused(authers, routers, report)
     name = _instance(instance, services, report)
     report.raise_errors()
     return Config(
@@ -67,51 +69,23 @@ def build(
     )
 
 
+def _name_unused(authers: dict[str, Auther], routers: dict[str, Router], report: Report) -> None:
+    if report.failed:
+        return
+    for auther in authers.values():
+        if not auther.nets:
+            report.warn(auther.place, f"authers: {shown(auther.name)} is used by no service")
+    for router in routers.values():
+        if not router.nets:
+            name = shown(router.spec.name)
+            report.warn(router.place, f"routers: {name} is used by no service")
+
+
 def _services(top: dict[str, Entry], tree: Node, report: Report) -> tuple[Node, ...]:
     items = items_of(top["services"].node, "services", report) if "services" in top else ()
-    if not items and not report.errors:
+    if not items and not report.failed:
         report.error(tree.place, "services: there is none: write one, or give -L")
     return items
-
-
-def _refuse_chains(top: dict[str, Entry], report: Report, *, chained: bool) -> None:
-    """One sentence is enough: the list of chains is news only where nobody refers to it."""
-    if chained or any(shape.NO_CHAINS in line for line in report.errors):
-        return
-    for key in ("chains", "hops"):
-        if key in top and not top[key].node.is_empty:
-            report.error(top[key].place, f"{top[key].key}: {shape.NO_CHAINS}")
-            return
-
-
-def _check_services(services: Sequence[Service], report: Report) -> None:
-    """Report what two services cannot both have."""
-    for first, second in combinations(services, 2):
-        there = f"the service at {first.place} has"
-        if second.name == first.name and second.name:
-            report.error(second.place, f"name: {there} the name {shown(first.name)} too")
-        if second.device is not None and second.device == first.device:
-            report.error(second.place, f"name: {there} the device {shown(first.device)} too")
-        if _same_port(first, second):
-            report.error(second.place, f"addr: {there} the UDP port {first.port} too")
-        for net in second.nets:
-            for other in first.nets:
-                same = net.version == other.version
-                if same and net.network.overlaps(other.network):
-                    report.error(second.place, f"net: {net} overlaps {other} of another service")
-
-
-def _same_port(first: Service, second: Service) -> bool:
-    if first.role is not Role.SERVER or second.role is not Role.SERVER or not first.port:
-        return False
-    return first.port == second.port and (
-        _covers(first.host, second.host) or _covers(second.host, first.host)
-    )
-
-
-def _covers(host: str, other: str) -> bool:
-    """Whether listening on `host` takes what arrives for `other` too."""
-    return host in ("", "::", other) or (host == "0.0.0.0" and ":" not in other)  # noqa: S104
 
 
 def _user(built: Sequence[Built], report: Report) -> str | None:
@@ -138,6 +112,7 @@ def _level(top: dict[str, Entry], report: Report) -> Level:
         near = nearest(word, list(_LEVELS))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(_LEVELS)}"
         report.error(log["level"].node.place, f"log.level: {shown(word)} is no level: {hint}")
+    report.origins["log", "level"] = log["level"].node.place
     return _LEVELS.get(word.lower(), "info")
 
 

@@ -1,39 +1,58 @@
 """The ends of a service: its types, where it listens, which servers it may use."""
 
-from gateway.config import addresses, shape
-from gateway.config.model import Target
+from gateway.config import addresses, host_options, shape
+from gateway.config.bag import Bag
+from gateway.config.model import Selector, Target
+from gateway.config.outer import said
+from gateway.config.section import Values
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
-from gateway.config.values import BadValueError, shown, text
+from gateway.config.values import (
+    BadValueError,
+    boolean,
+    integer,
+    printable,
+    ranged,
+    shown,
+    struct_duration,
+    text,
+)
 from gateway.protocol.forwarding import Role
+
+WEIGHT_LIMIT = 1 << 16
+
+_SELECTOR_OPTIONS = (host_options.STRATEGY, host_options.MAX_FAILS, host_options.FAIL_TIMEOUT)
 
 
 def ends(
     entries: dict[str, Entry], node: Node, report: Report
 ) -> tuple[dict[str, Entry] | None, dict[str, Entry] | None]:
-    """Handler and listener, each None if its type is not tun."""
-    found = []
-    for end in ("handler", "listener"):
-        inner = mapping_of(entries[end].node, end, report) if end in entries else {}
-        kind = inner["type"].node if "type" in inner else Node(None, node.place)
+    """Handler and listener, both None if this is no TUN service."""
+    handler, of_handler = _end(entries, "handler", node, report)
+    listener, of_listener = _end(entries, "listener", node, report)
+    kinds = (of_handler.value, of_listener.value)
+    if kinds != (None, None) and "tun" not in kinds:
+        words = (str(of_handler.value or "auto"), str(of_listener.value or "tcp"))
+        report.refuse(node.place, f"a service of {shown(words[0])} over {shown(words[1])}")
+        return None, None
+    for end, kind in (("handler", of_handler), ("listener", of_listener)):
         if kind.value is None:
             report.error(kind.place, f"{end}.type: missing: write tun")
-        elif isinstance(kind.value, dict | tuple) or text(kind.value).lower() != "tun":
-            word = "" if isinstance(kind.value, dict | tuple) else f"{shown(kind.value)}: "
-            report.error(kind.place, f"{end}.type: {word}this program serves tun only")
-        else:
-            found.append(inner)
-    return (found[0], found[1]) if len(found) == 2 else (None, None)
+        elif kind.value != "tun":
+            word = shown(str(kind.value))
+            report.error(kind.place, f"{end}.type: {word} cannot be with tun: write tun")
+    return (handler, listener) if kinds == ("tun", "tun") else (None, None)
 
 
-def refuse_chains(handler: dict[str, Entry], listener: dict[str, Entry], report: Report) -> bool:
-    """Report every chain a service asks for, and tell whether there is one."""
-    refused = False
-    for name, end in (("handler", handler), ("listener", listener)):
-        for key in shape.CHAIN_KEYS:
-            if key in end and not end[key].node.is_empty:
-                report.error(end[key].place, f"{name}.{end[key].key}: {shape.NO_CHAINS}")
-                refused = True
-    return refused
+def _end(
+    entries: dict[str, Entry], end: str, node: Node, report: Report
+) -> tuple[dict[str, Entry], Node]:
+    """The mapping of one end, and its type in lower case; None is none."""
+    inner = mapping_of(entries[end].node, end, report) if end in entries else {}
+    kind = inner["type"].node if "type" in inner else Node(None, node.place)
+    if isinstance(kind.value, dict | tuple):
+        report.error(kind.place, f"{end}.type: expected one value: write tun")
+        return inner, Node("tun", kind.place)
+    return inner, Node(text(kind.value).lower() or None, kind.place)
 
 
 def listen_of(entries: dict[str, Entry], node: Node, role: Role, report: Report) -> tuple[str, int]:
@@ -64,9 +83,12 @@ def _listen(value: str, role: Role) -> tuple[str, int]:
 
 
 def targets_of(
-    entries: dict[str, Entry], report: Report, *, chained: bool
+    entries: dict[str, Entry], place: str, report: Report, *, chained: bool
 ) -> tuple[tuple[Target, ...], Role]:
-    """The targets, and the role: whoever has a forwarder node is a client."""
+    """The targets, and the role: whoever has a forwarder node is a client.
+
+    `place` is the service's.
+    """
     if "forwarder" not in entries:
         return (), Role.SERVER
     forwarder = mapping_of(entries["forwarder"].node, "forwarder", report)
@@ -74,7 +96,7 @@ def targets_of(
     nodes: tuple[Node, ...] = ()
     if "nodes" in forwarder:
         nodes = items_of(forwarder["nodes"].node, "forwarder.nodes", report)
-    targets: dict[Target, None] = {}
+    targets: dict[tuple[str, int], Target] = {}
     for node in nodes:
         inner = mapping_of(node, "forwarder.nodes", report)
         shape.check_keys(inner, shape.NODE, "forwarder.nodes", report)
@@ -82,10 +104,13 @@ def targets_of(
         target = _read_target(found, report, chained=chained)
         if target is None:
             continue
-        if target in targets:
+        target = _described(target, inner, report)
+        key = (target.host, target.port)
+        if key in targets:
             report.warn(found.place, f"target: {target.host}:{target.port} is there twice")
-        targets[target] = None
-    return tuple(targets), Role.CLIENT if nodes else Role.SERVER
+        targets.setdefault(key, target)
+        report.origins.setdefault((place, "target", *map(str, key)), found.place)
+    return tuple(targets.values()), Role.CLIENT if nodes else Role.SERVER
 
 
 def _read_target(found: Node, report: Report, *, chained: bool) -> Target | None:
@@ -108,3 +133,41 @@ def _target(value: str, *, chained: bool) -> Target:
     if not host and not chained:
         raise BadValueError(f"{shown(value)} has no host: {advice}")
     return Target(host, port)
+
+
+def _described(target: Target, node: dict[str, Entry], report: Report) -> Target:
+    """The target with the name and the metadata of its node."""
+    name = Values(node, "forwarder.nodes", "", report).get("name", printable, "")
+    found = mapping_of(node["metadata"].node, "metadata", report) if "metadata" in node else {}
+    shape.check_keys(found, shape.NODE_METADATA, "forwarder.nodes.metadata", report)
+    metadata = Values(found, "forwarder.nodes.metadata", "", report)
+    return Target(
+        target.host,
+        target.port,
+        name,
+        metadata.get("backup", boolean, False),
+        metadata.get("weight", ranged(1, WEIGHT_LIMIT), 1),
+    )
+
+
+def selector_of(entries: dict[str, Entry], bag: Bag, report: Report) -> Selector:
+    """Which target is used. What stands in `metadata` counts where the selector has nothing."""
+    found: dict[str, Entry] = {}
+    if "forwarder" in entries and isinstance(entries["forwarder"].node.value, dict):
+        forwarder = entries["forwarder"].node.value
+        if "selector" in forwarder:
+            found = mapping_of(forwarder["selector"].node, "selector", report)
+    shape.check_keys(found, shape.SELECTOR, "selector", report)
+    given = Values(found, "selector", "", report)
+    default = Selector()
+    strategy = given.get("strategy", host_options.strategy, said(bag, host_options.STRATEGY))
+    fails = given.get("maxfails", integer, said(bag, host_options.MAX_FAILS))
+    seconds = given.get("failtimeout", struct_duration, said(bag, host_options.FAIL_TIMEOUT))
+    for option in _SELECTOR_OPTIONS:
+        if option.name.lower() in found:
+            report.origins[bag.service, option.name] = found[option.name.lower()].node.place
+    return Selector(
+        strategy or default.strategy,
+        fails if fails is not None and fails > 0 else default.max_fails,
+        seconds if seconds is not None and seconds > 0 else default.fail_timeout,
+    )

@@ -6,7 +6,7 @@ from typing import Literal, cast
 from gateway.config import options
 from gateway.config.bag import Bag
 from gateway.config.model import Choice, Interface, Network
-from gateway.config.options import Option
+from gateway.config.option import Option
 from gateway.protocol.approval import FORBIDDEN, MAX_NETWORKS, WIDEST
 
 

@@ -1,47 +1,22 @@
 """The one table of options: what URLs and YAML may say about a service.
 
 A URL gives an option as a query key, YAML as a key of the handler's, the listener's
-or the service's `metadata`. Names and aliases are compared without regard to case,
-and GOST's prefix `tun.` may stand before any. The docs' table is this one.
+or the service's `metadata`. Names and aliases are compared without regard to case, and
+GOST's prefix `tun.` may stand before any. The docs' table is this one.
 """
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
-
 from gateway.config import addresses, values
+from gateway.config.host_options import HOST_OPTIONS
 from gateway.config.model import DEFAULT_MTU, DEFAULT_TTL, Address, Interface, Network, Route
+from gateway.config.option import Option, Section, nearest
+from gateway.config.strangers import STRANGERS
 from gateway.config.tree import Scalar
 
-T_co = TypeVar("T_co", covariant=True)
-
-Section = Literal["handler", "listener", "service"]
-Side = Literal["both", "server", "client"]
-Standing = Literal["used", "useless", "later", "foreign"]
-"""useless: known, without a meaning here; later: not supported yet; foreign: not ours."""
-
 SECTIONS: tuple[Section, ...] = ("handler", "listener", "service")
+"""The parts of a service that have `metadata`."""
 
 UDP_PAYLOAD_LIMIT = 65507
 """Bytes of the largest UDP payload over IPv4: a larger MTU could never be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option(Generic[T_co]):
-    """One option. `kind`, `default` and `help` are for readers."""
-
-    name: str
-    section: Section
-    parse: Callable[[Scalar], T_co]
-    kind: str
-    help: str
-    default: str = "none"
-    aliases: tuple[str, ...] = ()
-    many: bool = False
-    side: Side = "both"
-    secret: bool = False
-    standing: Standing = "used"
 
 
 def _passphrase(value: Scalar) -> bytes:
@@ -58,6 +33,13 @@ def _user(value: Scalar) -> str:
     return name
 
 
+def _workers(value: Scalar) -> int:
+    """A number; 0 stands for the word auto."""
+    if values.text(value).lower() == "auto":
+        return 0
+    return values.ranged(1, 64, ", or auto")(value)
+
+
 def _networks_or_word(value: Scalar) -> Network | str:
     word = values.text(value).strip().lower()
     if word in ("auto", "off"):
@@ -66,10 +48,6 @@ def _networks_or_word(value: Scalar) -> Network | str:
         return addresses.network(value)
     except values.BadValueError as error:
         raise values.BadValueError(f"{error}, or auto, or off") from None
-
-
-def _known(name: str, section: Section, standing: Standing, help_: str) -> Option[str]:
-    return Option(name, section, values.text, "", help_, standing=standing)
 
 
 NET: Option[Interface] = Option(
@@ -154,10 +132,10 @@ PASSPHRASE: Option[bytes] = Option(
 WORKERS: Option[int] = Option(
     "workers",
     "listener",
-    values.ranged(1, 64),
-    "number, 1 to 64",
-    "How many udp-workers share the UDP port.",
-    default="one for each CPU",
+    _workers,
+    "number, 1 to 64, or auto",
+    "How many udp-workers share the UDP port. auto: one for each CPU.",
+    default="auto",
     side="server",
 )
 OFFLOAD: Option[str] = Option(
@@ -219,6 +197,22 @@ ACCEPT: Option[Network | str] = Option(
     many=True,
     side="server",
 )
+ROUTER: Option[str] = Option(
+    "router",
+    "listener",
+    values.printable,
+    "name of a router",
+    "An entry of `routers`: networks behind peers, which may change while the program runs.",
+)
+P2P: Option[bool] = Option(
+    "p2p",
+    "handler",
+    values.boolean,
+    "boolean",
+    "One peer only: the last one that was let in gets every packet, and routes count for nothing.",
+    default="false",
+    side="server",
+)
 USER: Option[str] = Option(
     "user",
     "service",
@@ -245,41 +239,11 @@ OPTIONS: tuple[Option[object], ...] = (
     NAT,
     ADVERTISE,
     ACCEPT,
+    ROUTER,
+    P2P,
     USER,
-    _known("bufferSize", "handler", "useless", "GOST ignores it too."),
-    _known("guid", "listener", "useless", "It is for Windows."),
-    _known("peer", "listener", "useless", "It is for macOS."),
-    _known("p2p", "handler", "later", "One peer that gets every packet."),
-    _known("router", "listener", "later", "The name of a router object."),
-    _known("dns", "listener", "later", "Name servers to use through the tunnel."),
-    _known("interface", "service", "later", "The interface to send datagrams from."),
-    _known("so_mark", "service", "later", "The firewall mark of datagrams."),
-    _known("netns", "service", "later", "The network namespace of the device."),
-    _known("netns.out", "service", "later", "The network namespace of the socket."),
-    _known("preUp", "service", "later", "A command to run before the start."),
-    _known("postUp", "service", "later", "A command to run after the start."),
-    _known("preDown", "service", "later", "A command to run before the stop."),
-    _known("postDown", "service", "later", "A command to run after the stop."),
-    _known("strategy", "service", "later", "How to choose among several targets."),
-    _known("maxFails", "service", "later", "Failures after which a target is avoided."),
-    _known("failTimeout", "service", "later", "How long a target is avoided."),
-    _known("enableStats", "service", "useless", "Statistics are always kept."),
-    _known("labels", "service", "useless", "Nothing reads them."),
-    _known("skipauth", "handler", "useless", "It never matches in GOST's TUN either."),
-    _known("retries", "service", "foreign", "It is for chains."),
-    _known("dialTimeout", "service", "foreign", "It is for chains."),
-    _known("ignoreChain", "service", "foreign", "It is for chains."),
-    _known("admission", "service", "foreign", ""),
-    _known("bypass", "service", "foreign", ""),
-    _known("resolver", "service", "foreign", ""),
-    _known("hosts", "service", "foreign", ""),
-    _known("limiter.in", "service", "foreign", ""),
-    _known("limiter.out", "service", "foreign", ""),
-    _known("limiter.conn.in", "service", "foreign", ""),
-    _known("limiter.conn.out", "service", "foreign", ""),
-    _known("climiter", "service", "foreign", ""),
-    _known("rlimiter", "service", "foreign", ""),
-    _known("proxyProtocol", "service", "foreign", ""),
+    *HOST_OPTIONS,
+    *STRANGERS,
 )
 
 _BY_NAME = {name.lower(): option for option in OPTIONS for name in (option.name, *option.aliases)}
@@ -299,10 +263,3 @@ def nearest_option(key: str) -> str:
 def used_options() -> list[Option[object]]:
     """The options that do something."""
     return [option for option in OPTIONS if option.standing == "used"]
-
-
-def nearest(word: str, names: list[str]) -> str:
-    """The name most like a word, without regard to case; "" if none is like it."""
-    spelled = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(word.lower(), spelled, n=1)
-    return spelled[found[0]] if found else ""

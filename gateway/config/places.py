@@ -6,7 +6,7 @@ number is nanoseconds.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from gateway.config import addresses, shape
@@ -21,6 +21,7 @@ from gateway.config.model import (
     RedisSpec,
     RedisType,
 )
+from gateway.config.section import Values
 from gateway.config.tree import Entry, Report, Scalar, mapping_of
 from gateway.config.values import (
     BadValueError,
@@ -32,8 +33,6 @@ from gateway.config.values import (
     struct_duration,
     text,
 )
-
-T = TypeVar("T")
 
 REDIS_PORT = 6379
 DATABASE_LIMIT = (1 << 31) - 1
@@ -55,41 +54,6 @@ class Places:
     def any(self) -> bool:
         """Whether the resolver has something to do."""
         return any((self.file, self.redis, self.http, self.plugin))
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One mapping whose values are scalars. A bad one is reported and counts as missing."""
-
-    entries: dict[str, Entry]
-    where: str
-    place: str
-    report: Report
-
-    def get(self, key: str, parse: Callable[[Scalar], T], default: T) -> T:
-        entry = self.entries.get(key)
-        if entry is None or entry.node.is_empty:
-            return default
-        value = entry.node.value
-        name = f"{self.where}.{entry.key}"
-        if isinstance(value, dict | tuple):
-            self.report.error(entry.node.place, f"{name}: expected one value")
-            return default
-        try:
-            return parse(value)
-        except BadValueError as error:
-            self.report.error(entry.node.place, f"{name}: {error}")
-            return default
-
-    def needed(self, key: str, parse: Callable[[Scalar], T], advice: str) -> T | None:
-        entry = self.entries.get(key)
-        if entry is None or entry.node.is_empty:
-            self.report.error(self.place, f"{self.where}.{key}: missing: {advice}")
-            return None
-        return self.get(key, cast("Callable[[Scalar], T | None]", parse), None)
-
-    def secret(self, key: str) -> bytes:
-        return self.get(key, text, "").encode()
 
 
 def parse_places(entries: dict[str, Entry], where: str, report: Report) -> Places:
@@ -116,17 +80,17 @@ def parse_places(entries: dict[str, Entry], where: str, report: Report) -> Place
 
 def _section(
     entries: dict[str, Entry], key: str, where: str, known: shape.Shape, report: Report
-) -> _Section | None:
+) -> Values | None:
     if key not in entries or entries[key].node.is_empty:
         return None
     name = f"{where}.{key}"
     found = mapping_of(entries[key].node, name, report)
     shape.check_keys(found, known, name, report)
-    return _Section(found, name, entries[key].place, report) if found else None
+    return Values(found, name, entries[key].place, report) if found else None
 
 
 def _reload(entries: dict[str, Entry], where: str, report: Report) -> float:
-    whole = _Section(entries, where, "", report)
+    whole = Values(entries, where, "", report)
     return whole.get("reload", _bounded(RELOAD_LIMIT), 0.0)
 
 
@@ -193,7 +157,7 @@ def _plugin(entries: dict[str, Entry], where: str, report: Report) -> PluginSpec
     return PluginSpec(url, token, timeout, verify, server_name) if url else None
 
 
-def _tls(section: _Section) -> tuple[bool, str]:
+def _tls(section: Values) -> tuple[bool, str]:
     """Whether to verify the server, and as whom. Without `tls` it is verified, as in GOST."""
     where = f"{section.where}.tls"
     tls = _section(section.entries, "tls", section.where, shape.PLUGIN_TLS, section.report)

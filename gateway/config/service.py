@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import cast
 
-from gateway.config import addresses, options, shape
+from gateway.config import addresses, host_options, options, outer, shape
 from gateway.config.auth import Admitted, Auther, credentials_of
 from gateway.config.bag import Bag, check_side, gather
-from gateway.config.ends import ends, listen_of, refuse_chains, targets_of
+from gateway.config.ends import ends, listen_of, selector_of, targets_of
 from gateway.config.lans import accepted, advertised
 from gateway.config.model import (
     DEFAULT_MTU,
@@ -20,7 +20,11 @@ from gateway.config.model import (
     Service,
     Target,
 )
+from gateway.config.nets import within
+from gateway.config.option import Option
+from gateway.config.routers import Router, router_of
 from gateway.config.tree import Entry, Node, Report, mapping_of
+from gateway.config.unchained import refuse_chains
 from gateway.config.values import BadValueError, printable
 from gateway.protocol.forwarding import Role
 
@@ -43,7 +47,12 @@ class Built:
 
 
 def build_service(
-    node: Node, authers: dict[str, Auther], report: Report, *, chained: bool
+    node: Node,
+    authers: dict[str, Auther],
+    routers: dict[str, Router],
+    report: Report,
+    *,
+    chained: bool,
 ) -> Built | None:
     """The service a mapping describes; None if it is not a TUN service.
 
@@ -62,11 +71,12 @@ def build_service(
     shape.check_keys(entries, shape.SERVICE, "", report)
     shape.check_keys(handler, shape.HANDLER, "handler", report)
     shape.check_keys(listener, shape.LISTENER, "listener", report)
-    targets, role = targets_of(entries, report, chained=chained)
+    targets, role = targets_of(entries, node.place, report, chained=chained)
     host, port = listen_of(entries, node, role, report)
-    bag = gather(entries, report)
+    bag = gather(entries, node.place, report)
     check_side(bag, role)
     nets = _nets(bag, node)
+    _check_targets(bag, nets, targets)
     admitted = _admitted(handler, authers, nets, role, report)
     service = Service(
         name=_name(entries, report),
@@ -81,7 +91,7 @@ def build_service(
         keepalive=bag.one(options.KEEPALIVE) or False,
         ttl=_ttl(bag),
         passphrase=_passphrase(bag),
-        workers=bag.one(options.WORKERS),
+        workers=bag.one(options.WORKERS) or None,
         offload=cast("Offload", bag.one(options.OFFLOAD) or "auto"),
         mss=cast("Mss", bag.one(options.MSS) or "auto"),
         source_check=bag.one(options.SOURCE_CHECK) is not False,
@@ -90,8 +100,20 @@ def build_service(
         accept=accepted(bag),
         credentials=admitted.credentials if admitted is not None else None,
         authers=admitted.authers if admitted is not None else (),
+        router=router_of(bag, routers, nets),
+        p2p=bag.one(options.P2P) or False,
+        selector=selector_of(entries, bag, report),
+        dns=outer.name_servers(bag),
+        interface=outer.said(bag, host_options.INTERFACE),
+        mark=outer.said(bag, host_options.SO_MARK) or 0,
+        netns=outer.said(bag, host_options.NETNS),
+        netns_out=outer.said(bag, host_options.NETNS_OUT),
+        commands=outer.commands(bag),
         place=node.place,
     )
+    for key in ("name", "addr"):
+        if key in entries:
+            report.origins[node.place, "service", key] = entries[key].node.place
     user = bag.one(options.USER)
     return Built(service, user, bag.place(options.USER) if user else "")
 
@@ -125,7 +147,21 @@ def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
                 bag.complain(options.NET, f"{net.ip} is there twice")
             elif net.network == earlier.network:
                 bag.complain(options.NET, f"{net} and {earlier} are in one network")
+            elif within(net.network, earlier.network) or within(earlier.network, net.network):
+                bag.warn(options.NET, f"{net} and {earlier}: one network is part of the other")
     return nets
+
+
+def _check_targets(bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]) -> None:
+    """Refuse a server that could only be reached through its own tunnel."""
+    for target in targets:
+        if not addresses.is_literal(target.host):
+            continue
+        address = addresses.address(target.host.partition("%")[0])
+        for net in nets:
+            if address in net.network:
+                advice = "the server cannot be reached through its own tunnel"
+                bag.complain(options.NET, f"{net} has the target {target.host} in it: {advice}")
 
 
 def _mtu(bag: Bag, nets: tuple[Interface, ...]) -> int:
@@ -138,7 +174,7 @@ def _mtu(bag: Bag, nets: tuple[Interface, ...]) -> int:
 def _routes(
     bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]
 ) -> tuple[Route, ...]:
-    gw = bag.one(options.GW)
+    gw = outer.said(bag, options.GW)
     found: dict[object, Route] = {}
     for option in (options.ROUTE, options.ROUTES):
         for given in bag.many(option):
@@ -149,6 +185,7 @@ def _routes(
             _check_default(bag, option, route, targets)
             _check_gateway(bag, option if given.gateway else options.GW, route, nets)
             _check_swallowed(bag, option, route, targets)
+            _check_own(bag, option, route, nets)
     if gw is not None and not found:
         bag.warn(options.GW, "has no use without route or routes")
     return tuple(found.values())
@@ -161,7 +198,7 @@ def _with_gateway(route: Route, gw: Address | None) -> Route:
 
 
 def _check_gateway(
-    bag: Bag, option: options.Option[object], route: Route, nets: tuple[Interface, ...]
+    bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]
 ) -> None:
     if route.gateway is None or not nets:
         return
@@ -173,19 +210,30 @@ def _check_gateway(
 
 
 def _check_swallowed(
-    bag: Bag, option: options.Option[object], route: Route, targets: tuple[Target, ...]
+    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
 ) -> None:
     """Refuse a route to a target itself. A wider one is right: the way past it is kept."""
     for target in targets:
         if addresses.is_literal(target.host):
             address = addresses.address(target.host.partition("%")[0])
-            if address in route.network and route.network.num_addresses == 1:
+            if address not in route.network:
+                continue
+            if route.network.num_addresses == 1:
                 advice = "the server cannot be reached through its own tunnel"
                 bag.complain(option, f"{route.network} is the target {target.host}: {advice}")
+            elif route.network.prefixlen:
+                advice = "the way to it is kept outside the tunnel"
+                bag.warn(option, f"{route.network} has the target {target.host} in it: {advice}")
+
+
+def _check_own(bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]) -> None:
+    for net in nets:
+        if within(route.network, net.network):
+            bag.warn(option, f"{route.network} is in the tunnel network, which needs no route")
 
 
 def _check_default(
-    bag: Bag, option: options.Option[object], route: Route, targets: tuple[Target, ...]
+    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
 ) -> None:
     if route.network.prefixlen or targets:
         return
@@ -223,8 +271,7 @@ def _admitted(
     role: Role,
     report: Report,
 ) -> Admitted | None:
-    own = frozenset(str(net.ip) for net in nets) if role is Role.SERVER else frozenset()
-    found = credentials_of(handler, authers, own, report)
+    found = credentials_of(handler, authers, nets if role is Role.SERVER else (), report)
     if role is Role.SERVER or found is None:
         return found
     key = next(key for key in ("auther", "authers", "auth") if key in handler)

@@ -5,15 +5,11 @@ or named in a warning where leaving it out changes nothing; never passed over in
 silence. An empty value says nothing and is let through.
 """
 
-from gateway.config.options import Standing, find_option, nearest
+from gateway.config.option import WHERE, Standing, nearest
+from gateway.config.options import find_option
 from gateway.config.tree import Entry, Report
 
 Shape = dict[str, Standing]
-
-NO_CHAINS = (
-    "carriers and chains are not supported by this version: leave this out, and let the addr "
-    "in forwarder.nodes be the server's HOST:PORT itself"
-)
 
 
 def _shape(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> Shape:
@@ -27,15 +23,13 @@ def _shape(used: str, *, later: str = "", foreign: str = "", useless: str = "") 
 
 
 TOP = _shape(
-    "services authers log chains hops",
-    later="routers",
+    "services authers routers log chains hops",
     foreign="api metrics profiling admissions bypasses resolvers hosts ingresses sds recorders "
     "limiters climiters rlimiters observers quotas caches",
     useless="tls loggers",
 )
 SERVICE = _shape(
-    "name addr handler listener forwarder metadata",
-    later="interface sockopts",
+    "name addr handler listener forwarder metadata interface sockopts",
     foreign="admission admissions bypass bypasses resolver hosts limiter climiter rlimiter "
     "recorders observer",
     useless="logger loggers status",
@@ -48,13 +42,17 @@ LISTENER = _shape(
     "type metadata chain chainGroup",
     foreign="tls auther authers auth",
 )
-FORWARDER = _shape("nodes", later="selector", foreign="name hop targets")
+SOCKOPTS = _shape("mark")
+FORWARDER = _shape("nodes selector", foreign="name hop targets")
+SELECTOR = _shape("strategy maxFails failTimeout", foreign="maxLatency")
+NODE_METADATA = _shape("backup weight", foreign="maxFails failTimeout")
 NODE = _shape(
-    "name addr",
-    later="metadata interface netns sockopts",
-    foreign="bypass bypasses host network protocol path filter matcher http tls auth connector "
-    "dialer resolver hosts admission",
+    "name addr metadata",
+    foreign="interface netns sockopts bypass bypasses host network protocol path filter matcher "
+    "http tls auth connector dialer resolver hosts admission",
 )
+ROUTER = _shape("name routes file redis http plugin reload")
+ROUTER_ROUTE = _shape("dst net gateway")
 AUTHER = _shape("name auths file redis http plugin reload")
 SOURCE_FILE = _shape("path")
 SOURCE_REDIS = _shape("addr db username password key type")
@@ -63,8 +61,6 @@ PLUGIN = _shape("type addr token timeout tls")
 PLUGIN_TLS = _shape("secure serverName", later="caFile certFile keyFile", foreign="options")
 CREDENTIAL = _shape("username password networks", foreign="file")
 LOG = _shape("level", useless="format output rotation")
-
-CHAIN_KEYS = ("chain", "chaingroup")
 
 
 def check_keys(entries: dict[str, Entry], shape: Shape, where: str, report: Report) -> None:
@@ -89,13 +85,13 @@ def tell(entry: Entry, name: str, standing: Standing, report: Report) -> None:
     elif standing == "later":
         report.error(entry.place, f"{name}: not supported yet: leave it out")
     elif standing == "foreign":
-        report.error(entry.place, f"{name}: not supported by this program: leave it out")
+        report.refuse(entry.place, name)
 
 
 def _advice(key: str, shape: Shape, where: str) -> str:
     option = find_option(key)
     if option is not None and where not in ("", "log"):
-        return f"{option.name} belongs in {option.section}.metadata"
+        return f"{option.name} belongs in {WHERE[option.section]}"
     used = [name for name, standing in shape.items() if standing == "used"]
     near = nearest(key, list(shape))
     return f"did you mean {near}?" if near else f"there are {', '.join(used)}"

@@ -1,7 +1,7 @@
 """Where a configuration comes from: `-L` URLs, files, standard input, default places.
 
 Sources are merged from left to right, the command line's services last. Lists are
-joined; of anything else the later one counts.
+joined, of anything else the later one counts as a whole; an empty one says nothing.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.config.fetch import Page, fetch
 from gateway.config.tree import Entry, Node, Report, entry
 from gateway.config.url import parse_listen
 from gateway.config.yaml import parse_json, parse_yaml
@@ -49,9 +50,7 @@ def read_tree(listens: Sequence[str], configs: Sequence[str], report: Report) ->
             report.take(error)
     services = []
     for number, listen in enumerate(listens, 1):
-        service = parse_listen(listen, f"-L #{number}", report)
-        if service is not None:
-            services.append(service)
+        services.extend(parse_listen(listen, f"-L #{number}", report))
     if services:
         place = services[0].place
         items = Node(tuple(services), place)
@@ -64,7 +63,7 @@ def _read(config: str, number: int, report: Report) -> Node:
     if config.startswith("{"):
         return parse_json(config, f"-C #{number}", report)
     if config.startswith(("http://", "https://")):
-        raise ConfigError(f"-C {config}: reading over HTTP is not supported yet: give a file")
+        return _fetched(fetch(config), report)
     if config == "-":
         return _parse(_decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>", report)
     path = Path(config)
@@ -79,6 +78,15 @@ def _read(config: str, number: int, report: Report) -> Node:
     if path.suffix not in ("", ".yaml", ".yml"):
         raise ConfigError(f"-C {config}: a configuration is .yaml, .yml or .json")
     return _anchored(_parse(text, config, report), path)
+
+
+def _fetched(page: Page, report: Report) -> Node:
+    if page.is_clear:
+        report.warn(page.label, "read over plain HTTP: who is on the way can read and change it")
+    text = _decode(page.body, page.label)
+    if page.form == "json":
+        return parse_json(text, page.label, report)
+    return _parse(text, page.label, report)
 
 
 def _anchored(tree: Node, file: Path) -> Node:
@@ -136,8 +144,8 @@ def merge(trees: Sequence[Node]) -> Node:
 
 
 def _joined(earlier: Entry | None, later: Entry) -> Entry:
-    if earlier is None:
-        return later
+    if earlier is None or later.node.value in (None, ""):
+        return earlier or later
     first, second = earlier.node.value, later.node.value
     if isinstance(first, tuple) and isinstance(second, tuple):
         return replace(earlier, node=Node(first + second, earlier.node.place))

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from gateway.errors import ConfigError
 
+UNSUPPORTED = "not supported by this program"
+_REMEDY = "or run the rest with --ignore-unsupported"
+
 Scalar = str | int | bool | None
 Plain = Scalar | list["Plain"] | dict[str, "Plain"]
 
@@ -38,10 +41,18 @@ class Entry:
 
 @dataclass(slots=True)
 class Report:
-    """Every problem found so far: one line each, the place first."""
+    """Every problem found so far: one line each, the place first.
+
+    What we know and do not do is kept apart, so that it can be told in one go, or be
+    ignored with a warning each (`ignore_unsupported`).
+    """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
+    ignore_unsupported: bool = False
+    origins: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """Where what is in effect was said: (place of a service, option) and the like."""
 
     def error(self, place: str, text: str) -> None:
         """Note what cannot be done; the same line is noted once."""
@@ -51,6 +62,18 @@ class Report:
         """Note what works and is worth a look; the same line is noted once."""
         _add(self.warnings, f"{place}: {text}")
 
+    def refuse(self, place: str, name: str) -> None:
+        """Note something of GOST's that this program does not do."""
+        if self.ignore_unsupported:
+            self.warn(place, f"{name}: {UNSUPPORTED}: ignored")
+        else:
+            _add(self.unsupported, f"{place}: {name}")
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is anything that must be told instead of a start."""
+        return bool(self.errors or self.unsupported)
+
     def take(self, error: ConfigError) -> None:
         """Note the problems of something that could not be read at all."""
         for line in error.problems:
@@ -58,8 +81,17 @@ class Report:
 
     def raise_errors(self) -> None:
         """Raise `ConfigError` with all errors, if there is one."""
-        if self.errors:
-            raise ConfigError(*self.errors)
+        if self.failed:
+            raise ConfigError(*self.errors, *self._refusal())
+
+    def _refusal(self) -> list[str]:
+        """All that is not supported: one line, or a list under a line."""
+        if len(self.unsupported) == 1:
+            return [f"{self.unsupported[0]}: {UNSUPPORTED}: leave it out, {_REMEDY}"]
+        if not self.unsupported:
+            return []
+        head = f"{len(self.unsupported)} things here are {UNSUPPORTED}: leave them out, {_REMEDY}"
+        return [head, *(f"  {line}" for line in self.unsupported)]
 
 
 def _add(lines: list[str], line: str) -> None:

@@ -4,7 +4,8 @@
 
 User and password are `handler.auth`, the path is `forwarder.nodes`, each query key
 goes to the metadata its option belongs to, or where a prefix (`handler.`, `listener.`,
-`service.`) sends it.
+`service.`) sends it. PORT may be a range, here (a service each) and in a target (a
+target each), as in GOST.
 """
 
 import base64
@@ -12,26 +13,37 @@ import re
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes
 
-from gateway.config.options import SECTIONS, Section, find_option, nearest
+from gateway.config.option import Section, nearest
+from gateway.config.options import SECTIONS, find_option
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.values import BadValueError, shown
 
+PORT_LIMIT = 65535
+RANGE_LIMIT = 256
+"""Ports of one range. GOST has no limit."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 _EXAMPLE = 'write for example "tun://:8421?net=192.168.123.1/24"'
 
 
-def parse_listen(value: str, place: str, report: Report) -> Node | None:
-    """The service a `-L` describes; None, with a report, if it cannot be read at all."""
+def parse_listen(value: str, place: str, report: Report) -> list[Node]:
+    """The services a `-L` describes: one for each port of its range.
+
+    None at all, with a report, if it cannot be read or is not ours.
+    """
     try:
-        return _service(value.strip(), place, report)
+        return _services(value.strip(), place, report)
     except BadValueError as error:
         report.error(place, str(error))
-        return None
+        return []
 
 
-def _service(value: str, place: str, report: Report) -> Node:
-    scheme, rest = _split_scheme(value)
+def _services(value: str, place: str, report: Report) -> list[Node]:
+    scheme, rest = _split_scheme(value, place, report)
+    if scheme is None:
+        return []
     if "#" in rest:
         raise BadValueError("a '#' must be written %23 in a URL")
     rest, _, query = rest.partition("?")
@@ -49,31 +61,92 @@ def _service(value: str, place: str, report: Report) -> Node:
         handler.append(Entry("metadata", place, mapping(found.values(), place)))
     if found := metadata.get("listener"):
         listener.append(Entry("metadata", place, mapping(found.values(), place)))
-    service = [
-        entry("addr", _unescape(address, "the address"), place),
+    ends = [
         Entry("handler", place, mapping(handler, place)),
         Entry("listener", place, mapping(listener, place)),
     ]
-    if targets := path.strip("/"):
-        service.append(Entry("forwarder", place, _forwarder(targets, place)))
-    if found := metadata.get("service"):
-        service.append(Entry("metadata", place, mapping(found.values(), place)))
-    return mapping(service, place)
+    own = metadata.get("service")
+    rest_of_it = [Entry("metadata", place, mapping(own.values(), place))] if own else []
+    selector = _selector(metadata.get("selector", {}), place)
+    targets = _targets(path.strip("/"))
+    found_ports = _ports(_unescape(address, "the address"))
+    services = []
+    for index, addr in enumerate(found_ports):
+        nodes = _shared(targets, index, len(found_ports))
+        forwarder = [Entry("forwarder", place, _forwarder(nodes, selector, place))] if nodes else []
+        parts = [entry("addr", addr, place), *ends, *forwarder, *rest_of_it]
+        services.append(mapping(parts, place))
+    if selector and not targets:
+        report.warn(place, "strategy, maxFails, failTimeout: have no use on a server")
+    return services
 
 
-def _split_scheme(value: str) -> tuple[str, str]:
-    """The scheme, which can only be `tun`, and what follows `://`."""
+def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, str]:
+    """The scheme, and what follows `://`. None, with a report, if it is not ours."""
     if not value:
         raise BadValueError(f"an empty URL: {_EXAMPLE}")
     scheme, separator, rest = value.partition("://")
     if not separator or not scheme:
-        raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
-    if scheme.lower() == "tun":
+        if separator or "net=" in value:
+            raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
+        report.refuse(place, f"{_short(value)} has no scheme, a proxy (auto) in GOST")
+        return None, rest
+    if scheme.lower() in ("tun", "tun+tun"):
         return "tun", rest
     if not _SCHEME.fullmatch(scheme):
         raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
-    hint = "did you mean tun?" if nearest(scheme, ["tun"]) else "this program serves tun only"
-    raise BadValueError(f"unknown scheme {shown(scheme)}: {hint}")
+    if nearest(scheme, ["tun"]):
+        raise BadValueError(f"unknown scheme {shown(scheme)}: did you mean tun?")
+    report.refuse(place, f"a service of {shown(scheme)}")
+    return None, rest
+
+
+def _short(value: str) -> str:
+    """An address as far as it holds no secret."""
+    return shown(re.split(r"[/?]", value, maxsplit=1)[0].rpartition("@")[2])
+
+
+def _ports(address: str) -> list[str]:
+    """One HOST:PORT for each port of a range; anything else as it is."""
+    host, _, ports = address.rpartition(":")
+    found = _RANGE.fullmatch(ports)
+    if found is None:
+        return [address]
+    first, last = int(found[1]), int(found[2])
+    if first > last or last > PORT_LIMIT:
+        raise BadValueError(f"{shown(address)} is no range of ports: write for example 8421-8423")
+    if last - first >= RANGE_LIMIT:
+        raise BadValueError(f"{shown(address)} has more than {RANGE_LIMIT} ports")
+    return [f"{host}:{port}" for port in range(first, last + 1)]
+
+
+def _targets(path: str) -> list[str]:
+    return [
+        target
+        for word in (path.split(",") if path else ())
+        for target in _ports(_unescape(word, "the target"))
+    ]
+
+
+def _shared(targets: list[str], index: int, services: int) -> list[str]:
+    """The targets of one of several services: GOST gives each its own if there are several."""
+    if services == 1 or len(targets) == 1:
+        return targets
+    return targets[index : index + 1]
+
+
+def _selector(given: dict[str, Entry], place: str) -> Entry | None:
+    """GOST's defaults for what is not given, once something is."""
+    found = {key: found for key, found in given.items() if not found.node.is_empty}
+    if not found:
+        return None
+    entries = []
+    for name, default in (("strategy", "round"), ("maxFails", "1"), ("failTimeout", "30s")):
+        value = found[name.lower()].node.value if name.lower() in found else default
+        if name == "failTimeout" and isinstance(value, str) and value.isdecimal():
+            value += "s"  # an option's bare number is seconds, a struct's is nanoseconds
+        entries.append(Entry(name, place, Node(value, place)))
+    return Entry("selector", place, mapping(entries, place))
 
 
 def _unescape(text: str, what: str, *, plus: bool = False) -> str:
@@ -125,18 +198,19 @@ def _auth_option(
     return _auth(username, password, place)
 
 
-def _forwarder(targets: str, place: str) -> Node:
+def _forwarder(targets: list[str], selector: Entry | None, place: str) -> Node:
     nodes = [
         mapping(
             [
                 entry("name", f"target-{index}", place),
-                entry("addr", _unescape(target, "the target"), place),
+                entry("addr", target, place),
             ],
             place,
         )
-        for index, target in enumerate(targets.split(","))
+        for index, target in enumerate(targets)
     ]
-    return mapping([Entry("nodes", place, Node(tuple(nodes), place))], place)
+    parts = [Entry("nodes", place, Node(tuple(nodes), place))]
+    return mapping([*parts, selector] if selector else parts, place)
 
 
 def _metadata(query: str, place: str, report: Report) -> dict[Section, dict[str, Entry]]:
@@ -168,4 +242,8 @@ def _destination(key: str) -> tuple[Section, str]:
         if dot and prefix.lower() == section:
             return section, name
     option = find_option(key)
-    return (option.section if option else "listener"), key
+    if option is None:
+        return "listener", key
+    if option.section == "selector":  # a file has it under the option's own name
+        return option.section, option.name
+    return option.section, key

@@ -161,17 +161,12 @@ def test_nothing_said_with_a_file_in_a_usual_place(ran, tmp_path):
             ["-R", "10s", "-api", ":80", "-metrics=:90"],
             [
                 (
-                    "flag -R: not supported yet: start the program again to read the configuration "
-                    "again"
+                    "3 things here are not supported by this program: leave them out, or run the "
+                    "rest with --ignore-unsupported"
                 ),
-                (
-                    "flag --api: the web API is not supported by this program: gateway-ctl looks "
-                    "inside it"
-                ),
-                (
-                    "flag --metrics: metrics are not supported yet: gateway-ctl status shows the "
-                    "counters"
-                ),
+                "  flag --reload: reading the configuration again now and then",
+                "  flag --api: the web API (gateway-ctl looks inside)",
+                "  flag --metrics: metrics for Prometheus (gateway-ctl status shows the counters)",
             ],
         ),
         (

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.options import OPTIONS, find_option, nearest, nearest_option, used_options
-from gateway.config.shape import CHAIN_KEYS, HANDLER, LISTENER
+from gateway.config.option import WHERE, nearest
+from gateway.config.options import OPTIONS, find_option, nearest_option, used_options
+from gateway.config.shape import HANDLER, LISTENER
+from gateway.config.unchained import CHAIN_KEYS
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -51,7 +53,7 @@ def test_nearest_of_nothing():
 
 def row(option):
     names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
-    where = "`metadata`" if option.section == "service" else f"`{option.section}.metadata`"
+    where = f"`{WHERE[option.section]}`"
     side = "" if option.side == "both" else f" ({option.side})"
     return f"| {names}{side} | {where} | {option.kind} | {option.default} | {option.help} |"
 
@@ -66,7 +68,6 @@ def test_the_docs_have_every_option_as_it_is():
     ("standing", "start"),
     [
         ("useless", "Ignored with a warning: "),
-        ("later", "Not supported yet: "),
         ("foreign", "Not supported: "),
     ],
 )

@@ -44,10 +44,13 @@ def test_server(load, given):
 def test_clients(load, host, route):
     by_url = load(CLIENT.format(host, route))
     by_file = load(yaml=read(f"client-{host}.yaml"))
-    for config, name in ((by_url, "service-0"), (by_file, "site")):
+    for config, name, target in ((by_url, "service-0", "target-0"), (by_file, "site", "hub")):
         (service,) = config.services
         assert service.name == name
-        assert (service.role, service.targets) == (Role.CLIENT, (Target("1.2.3.4", 8421),))
+        assert (service.role, service.targets) == (
+            Role.CLIENT,
+            (Target("1.2.3.4", 8421, target),),
+        )
         assert service.nets == (ip_interface(f"192.168.123.{host}/24"),)
         assert service.routes == tuple(Route(ip_network(r)) for r in route.split(","))
         assert (service.keepalive, service.ttl, service.passphrase) == (True, 10.0, b"")

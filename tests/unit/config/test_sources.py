@@ -83,7 +83,7 @@ def test_what_cannot_be_read(tmp_path):
         f"{tmp_path}/latin.yaml",
         f"{tmp_path}/a.toml",
         f"{tmp_path}/bad.json",
-        "http://hub/gost.yaml",
+        "http://u:geheim@127.0.0.1:1/gost.yaml?k=geheim",
         "a\0b",
     ) == [
         f"-C {tmp_path}/none.yaml: cannot be read: No such file or directory",
@@ -91,7 +91,7 @@ def test_what_cannot_be_read(tmp_path):
         f"{tmp_path}/latin.yaml:2: the text is not UTF-8",
         f"-C {tmp_path}/a.toml: a configuration is .yaml, .yml or .json",
         f"{tmp_path}/bad.json:1:2: not JSON: expecting property name enclosed in double quotes",
-        "-C http://hub/gost.yaml: reading over HTTP is not supported yet: give a file",
+        "-C http://127.0.0.1:1/gost.yaml: cannot be read: Connection refused",
         r"-C a\x00b: cannot be read: embedded null byte",
     ]
 

@@ -1,0 +1,59 @@
+"""What an option is, and how an unknown word is matched with a known one."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from gateway.config import values
+from gateway.config.tree import Scalar
+
+T_co = TypeVar("T_co", covariant=True)
+
+Section = Literal["handler", "listener", "service", "selector"]
+Side = Literal["both", "server", "client"]
+Standing = Literal["used", "useless", "later", "foreign"]
+"""useless: known, without a meaning here; later: not supported yet; foreign: not ours."""
+
+WHERE: dict[Section, str] = {
+    "handler": "handler.metadata",
+    "listener": "listener.metadata",
+    "service": "metadata",
+    "selector": "forwarder.selector",
+}
+"""Where a file has the options of a section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Generic[T_co]):
+    """One option. `kind`, `default` and `help` are for readers.
+
+    Of a `whole` one a text is one value, whatever commas it has.
+    """
+
+    name: str
+    section: Section
+    parse: Callable[[Scalar], T_co]
+    kind: str
+    help: str
+    default: str = "none"
+    aliases: tuple[str, ...] = ()
+    many: bool = False
+    whole: bool = False
+    side: Side = "both"
+    secret: bool = False
+    standing: Standing = "used"
+
+
+def stranger(
+    standing: Standing, name: str, help_: str = "", aliases: tuple[str, ...] = ()
+) -> Option[str]:
+    """An option that is known and not used."""
+    return Option(name, "service", values.text, "", help_, aliases=aliases, standing=standing)
+
+
+def nearest(word: str, names: list[str]) -> str:
+    """The name most like a word, without regard to case; "" if none is like it."""
+    spelled = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(word.lower(), spelled, n=1)
+    return spelled[found[0]] if found else ""
