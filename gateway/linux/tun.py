@@ -54,19 +54,33 @@ _IFREQ = struct.Struct("16sH22x")
 
 
 class Tun:
-    """One TUN device. `name` is the kernel's once attached; `offloads` is what it granted."""
+    """One TUN device; `offloads` is what the kernel granted.
+
+    It belongs to the network namespace it is opened in, and so does what asks for its flags.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.name = ""
         self.offloads: tuple[str, ...] = ()
+        self._name = ""
+        self._asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    @property
+    def name(self) -> str:
+        """As the kernel has it: somebody may rename it. The last one of a device that is gone."""
+        try:
+            self._name = _name_in(fcntl.ioctl(self.fd, TUNGETIFF, _IFREQ.pack(b"", 0)))
+        except OSError as error:
+            if error.errno != errno.EBADFD:
+                raise
+        return self._name
 
     def attach(self, name: str | None, *, offload: bool) -> None:
         """Create the device, or take over the existing persistent one called `name`.
 
         Raises HostError with the remedy when the kernel refuses.
         """
-        self.name = self._set_interface(name)
+        self._name = self._set_interface(name)
         fcntl.ioctl(self.fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HEADER_BYTES))
         self.offloads = self._set_offload(wanted=offload)
 
@@ -82,18 +96,18 @@ class Tun:
 
     def up(self) -> bool:
         """Whether the device is there and up; costs one system call, unlike netlink."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            try:
-                answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, _IFREQ.pack(self.name.encode(), 0))
-            except OSError as error:
-                if error.errno == errno.ENODEV:
-                    return False
-                raise
+        try:
+            answer = fcntl.ioctl(self._asking, SIOCGIFFLAGS, _IFREQ.pack(self.name.encode(), 0))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return False
+            raise
         flags: int = _IFREQ.unpack(answer)[1]
         return bool(flags & IFF_UP)
 
     def close(self) -> None:
         """Give the descriptor back. The device goes when the last process has done so."""
+        self._asking.close()
         os.close(self.fd)
 
     def _set_interface(self, name: str | None) -> str:
@@ -110,9 +124,7 @@ class Tun:
     def _try_interface(self, name: str | None, more_flags: int) -> str:
         flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | more_flags
         request = _IFREQ.pack((name or "").encode(), flags)
-        answer: bytes = fcntl.ioctl(self.fd, TUNSETIFF, request)
-        got: bytes = _IFREQ.unpack(answer)[0]
-        return got.rstrip(b"\0").decode()
+        return _name_in(fcntl.ioctl(self.fd, TUNSETIFF, request))
 
     def _set_offload(self, *, wanted: bool) -> tuple[str, ...]:
         # TSO with ECN is never asked for; the data path could not split it honestly.
@@ -149,6 +161,11 @@ def open_tun(name: str | None, *, offload: bool) -> Tun:
         tun.close()
         raise
     return tun
+
+
+def _name_in(answer: bytes) -> str:
+    name: bytes = _IFREQ.unpack(answer)[0]
+    return name.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def _refused(name: str | None, error: OSError) -> HostError:

@@ -3,14 +3,18 @@
 Tests put a socketpair in its place; the methods are the whole edge.
 """
 
+import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.config.model import Service
 from gateway.errors import HostError
-from gateway.linux import netlink
+from gateway.linux import netlink, netns
+from gateway.linux.links import LinkMonitor
 from gateway.linux.netlink import Link
+from gateway.linux.netns import Namespace
 from gateway.linux.tun import Tun, open_tun
 
 
@@ -53,12 +57,18 @@ class Device(Protocol):
 
 
 class TunDevice:
-    """The real one."""
+    """The real one, in the network namespace `inner`.
 
-    def __init__(self, service: Service, tun: Tun, *, adopted: bool) -> None:
+    What is asked of the kernel by its name is asked inside; the descriptors know their place.
+    """
+
+    def __init__(self, service: Service, tun: Tun, inner: Namespace, *, adopted: bool) -> None:
         self._service = service
         self._tun = tun
+        self._inner = inner
         self._adopted = adopted
+        self._monitor = LinkMonitor()
+        self._index = 0
         self._up = True
 
     @property
@@ -83,7 +93,10 @@ class TunDevice:
 
     def configure(self) -> None:
         """See `Device`."""
-        netlink.configure(self.name, self._service.nets, self._service.mtu)
+        with self._inner:
+            netlink.configure(self.name, self._service.nets, self._service.mtu)
+            self._index = socket.if_nametoindex(self.name)
+        self._monitor.was_down(self._index)  # until now, by our own doing
 
     def recreate(self) -> None:
         """See `Device`."""
@@ -93,12 +106,16 @@ class TunDevice:
 
     def link(self) -> Link | None:
         """See `Device`. Another device may have taken the name."""
-        return netlink.link(self.name) if self._tun.attached() else None
+        if not self._tun.attached():
+            return None
+        with self._inner:
+            return netlink.link(self.name)
 
     def tend(self) -> bool:
         """See `Device`. IPv6 addresses go when a device is taken down."""
-        was_up, self._up = self._up, self._tun.up()
-        if not self._up or was_up:
+        was_down = self._monitor.was_down(self._index) or not self._up
+        self._up = self._tun.up()
+        if not self._up or not was_down:
             return False
         self.configure()
         return True
@@ -106,8 +123,11 @@ class TunDevice:
     def close(self) -> None:
         """See `Device`. A device that was there before us keeps its name and nothing else."""
         if self._adopted:
-            netlink.remove_addresses(self.name, self._service.nets)
+            with self._inner:
+                netlink.remove_addresses(self.name, self._service.nets)
         self._tun.close()
+        self._monitor.close()
+        self._inner.close()
 
 
 @dataclass(frozen=True)
@@ -116,17 +136,31 @@ class DeviceOpener:
 
     def __call__(self, service: Service) -> Device:
         """The configured device. Raises HostError, and leaves nothing behind then."""
-        netlink.refuse_overlap(service.nets, service.device or "")
-        adopted = service.device is not None and netlink.link(service.device) is not None
-        tun = open_tun(service.device, offload=service.offload != "off")
-        device = TunDevice(service, tun, adopted=adopted)
-        try:
-            _check_offload(service, tun)
-            device.configure()
-        except BaseException:
-            device.close()
-            raise
+        with ExitStack() as stack:
+            inner = netns.open_namespace(service.netns, "netns")
+            stack.callback(inner.close)
+            with inner:
+                device = _open(service, inner)
+            stack.pop_all()
         return device
+
+
+def _open(service: Service, inner: Namespace) -> Device:
+    netlink.refuse_overlap(service.nets, service.device or "")
+    adopted = service.device is not None and netlink.link(service.device) is not None
+    tun = open_tun(service.device, offload=service.offload != "off")
+    try:
+        device = TunDevice(service, tun, inner, adopted=adopted)
+    except BaseException:
+        tun.close()
+        raise
+    try:
+        _check_offload(service, tun)
+        device.configure()
+    except BaseException:
+        device.close()
+        raise
+    return device
 
 
 def _check_offload(service: Service, tun: Tun) -> None:
