@@ -5,7 +5,7 @@ outlive restarts, and for as long as somebody pins it. GOST makes one for a year
 when its file is gone.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import os
 import ssl
@@ -21,12 +21,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from gateway.carriers.stream import CarrierError
 
 FILE = "certificate.pem"
-VALIDITY = datetime.timedelta(days=3650)
+VALIDITY = dt.timedelta(days=3650)
 COMMON_NAME = "gost.run"
 ORGANIZATION = "GOST"
 """The names that GOST gives; a client that verifies nothing reads neither."""
 
-_CLOCKS_DIFFER = datetime.timedelta(days=1)
+_CLOCKS_DIFFER = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Kept:
 
     file: Path
     fingerprint: str
-    expires: datetime.datetime
+    expires: dt.datetime
     made: bool = field(default=False)
     """It is new: clients that pinned another one will refuse it."""
 
@@ -43,10 +43,10 @@ class Kept:
 def kept(
     directory: Path,
     *,
-    validity: datetime.timedelta = VALIDITY,
+    validity: dt.timedelta = VALIDITY,
     common_name: str = COMMON_NAME,
     organization: str = ORGANIZATION,
-    now: datetime.datetime | None = None,
+    now: dt.datetime | None = None,
 ) -> Kept:
     """The certificate in `directory`, made with these options if there is none.
 
@@ -60,7 +60,7 @@ def kept(
     try:
         pem = file.read_bytes()
     except FileNotFoundError:
-        moment = now or datetime.datetime.now(datetime.UTC)
+        moment = now or dt.datetime.now(dt.UTC)
         pem = make(moment, validity, common_name, organization)
         _write(file, pem)
         return _described(file, pem, made=True)
@@ -70,8 +70,8 @@ def kept(
 
 
 def make(
-    now: datetime.datetime,
-    validity: datetime.timedelta = VALIDITY,
+    now: dt.datetime,
+    validity: dt.timedelta = VALIDITY,
     common_name: str = COMMON_NAME,
     organization: str = ORGANIZATION,
 ) -> bytes:

@@ -7,10 +7,10 @@ grows, because the stream below is paused meanwhile.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from gateway.carriers.stream import CarrierError, Receiver, Stream
-from gateway.carriers.tcp import deadline
 
 Done = Callable[[CarrierError | None], None]
 """Told once how a handshake went; None is well."""
@@ -179,3 +179,13 @@ async def shake(layer: Layer, where: str, timeout: float) -> None:
     except (CarrierError, asyncio.CancelledError):
         layer.abort()
         raise
+
+
+@asynccontextmanager
+async def deadline(where: str, timeout: float) -> AsyncIterator[None]:
+    """Raise `CarrierError` if what is inside takes longer than `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise CarrierError(f"{where}: no answer in {timeout:g} s", "timeout") from error

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gateway.carriers.layer import Layer
+from gateway.carriers.sockets import DEFAULTS, SocketOptions, TcpStream, prepare
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Remote, Stream
-from gateway.carriers.tcp import DEFAULTS, SocketOptions, TcpStream, prepare
 
 Wrap = Callable[[Stream], Layer]
 """Makes the layer of one handshake on top of a stream."""

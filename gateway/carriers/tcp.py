@@ -1,219 +1,19 @@
-"""Plain TCP, and the bottom of every other carrier that runs over it.
-
-The kernel is given little more than it can send soon (TCP_NOTSENT_LOWAT), so that the
-backlog is ours: it can be measured, and who writes can drop instead of queueing. What the
-kernel does not take at once is copied, everything else is not.
-"""
+"""Plain TCP."""
 
 import asyncio
 import socket
-import struct
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from itertools import islice
 
-from gateway.carriers.buffers import borrow, give_back
-from gateway.carriers.stream import CarrierError, Receiver, Remote, Stream
-
-NOT_SENT = 128 * 1024
-CLOSE_TIME = 3.0
-"""Seconds a closed stream may take to send what it owes and to see the other end go."""
-
-_PIECES = 64
-_DISCARD = 64 * 1024
-_TCP_INFO_RTT = 68
-"""Offset of tcpi_rtt in struct tcp_info, microseconds (linux/tcp.h)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
-    """How the TCP socket under a carrier is set; times in seconds.
-
-    An end that is gone without a word is noticed by probes after `idle`, every `interval`,
-    `count` times; or, while we owe it bytes, after `user_timeout` without an answer.
-    """
-
-    keepalive: bool = True
-    idle: float = 15.0
-    interval: float = 5.0
-    count: int = 4
-    user_timeout: float = 30.0
-    interface: str | None = None
-    mark: int = 0
-
-
-DEFAULTS = SocketOptions()
-
-
-class TcpStream(Stream):
-    """A connected, non-blocking socket as a stream. Takes the socket over."""
-
-    carrier = "tcp"
-
-    def __init__(self, sock: socket.socket, remote: Remote) -> None:
-        self.remote = remote
-        self._sock = sock
-        self._loop = asyncio.get_running_loop()
-        self._receiver: Receiver | None = None
-        self._queue: deque[memoryview] = deque()
-        self._backlog = 0
-        self._crowded = False
-        self._reading = False
-        self._closing = False
-        self._open = True
-        self._reason = ""
-        self._last_call: asyncio.TimerHandle | None = None
-        self._ends: list[Callable[[], None]] = []
-
-    def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        if self._open:
-            self.resume()
-            return
-        self._loop.call_soon(receiver.on_end, self._reason)
-
-    def when_ended(self, call: Callable[[], None]) -> None:
-        """Have this called once the descriptor is closed."""
-        self._ends.append(call)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._open or self._closing:
-            return
-        sent = 0
-        if not self._queue:
-            try:
-                sent = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                self._end(_text(error))
-                return
-            if sent == len(data):
-                return
-            self._loop.add_writer(self._sock, self._writable)
-        rest = memoryview(bytes(memoryview(data)[sent:]))
-        self._queue.append(rest)
-        self._backlog += len(rest)
-        self._crowded = self._crowded or self._backlog > self.high
-
-    @property
-    def backlog(self) -> int:
-        return self._backlog
-
-    @property
-    def rtt(self) -> float | None:
-        if not self._open:
-            return None
-        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
-        microseconds: int = struct.unpack_from("=I", info, _TCP_INFO_RTT)[0]
-        return microseconds / 1e6
-
-    def pause(self) -> None:
-        if self._reading and not self._closing:
-            self._reading = False
-            self._loop.remove_reader(self._sock)
-
-    def resume(self) -> None:
-        if self._open and not self._reading and not self._closing and self._receiver:
-            self._reading = True
-            self._loop.add_reader(self._sock, self._readable)
-
-    def close(self) -> None:
-        if not self._open or self._closing:
-            return
-        self._closing = True
-        self._last_call = self._loop.call_later(CLOSE_TIME, self.abort)
-        self._loop.remove_reader(self._sock)
-        if not self._queue:
-            self._say_goodbye()
-
-    def abort(self) -> None:
-        if not self._open:
-            return
-        # Nothing is owed: the kernel shall forget the connection, and tell the other end.
-        linger = struct.pack("ii", 1, 0)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._end("aborted" if not self._closing else "")
-
-    def _readable(self) -> None:
-        buffer = borrow()
-        try:
-            size = self._sock.recv_into(buffer)
-            if size and self._receiver:
-                self._receiver.on_data(buffer[:size])
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(_text(error))
-            return
-        finally:
-            give_back(buffer)
-        if not size:
-            self._end("")
-
-    def _writable(self) -> None:
-        try:
-            sent = self._sock.sendmsg(islice(self._queue, _PIECES))
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(_text(error))
-            return
-        self._backlog -= sent
-        while sent:
-            piece = self._queue[0]
-            if len(piece) > sent:
-                self._queue[0] = piece[sent:]
-                break
-            sent -= len(piece)
-            self._queue.popleft()
-        if not self._queue:
-            self._loop.remove_writer(self._sock)
-            if self._closing:
-                self._say_goodbye()
-                return
-        if self._crowded and self._backlog <= self.low:
-            self._crowded = False
-            if self._receiver and not self._closing:
-                self._receiver.on_room()
-
-    def _say_goodbye(self) -> None:
-        """Everything is with the kernel. Closing now would lose it if we owe a read."""
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._end("")
-            return
-        self._loop.add_reader(self._sock, self._discard)
-
-    def _discard(self) -> None:
-        try:
-            while self._sock.recv(_DISCARD):
-                pass
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._end("")
-
-    def _end(self, reason: str) -> None:
-        self._open = False
-        self._reason = reason
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        self._sock.close()
-        self._queue.clear()
-        self._backlog = 0
-        if self._last_call:
-            self._last_call.cancel()
-        for call in self._ends:
-            call()
-        # Not now: who aborts, or writes, is in the middle of something.
-        if self._receiver:
-            self._loop.call_soon(self._receiver.on_end, reason)
-            self._receiver = None
+from gateway.carriers.layer import deadline
+from gateway.carriers.listening import Door
+from gateway.carriers.sockets import (
+    DEFAULTS,
+    SocketOptions,
+    TcpStream,
+    choose_way,
+    prepare,
+    text_of,
+)
+from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
 
 
 async def dial(
@@ -237,62 +37,49 @@ async def dial(
         return await _connect(host, port, timeout, sockets)
 
 
+async def listen(
+    sock: socket.socket,
+    accept: Accept,
+    *,
+    counts: Counts,
+    handshake_timeout: float = 15.0,
+    max_half_open: int = 4096,
+    sockets: SocketOptions = DEFAULTS,
+) -> Door:
+    """Take connections on a listening socket. There is no handshake that could be half done."""
+    return Door(
+        sock,
+        [],
+        accept,
+        counts=counts,
+        handshake_timeout=handshake_timeout,
+        max_half_open=max_half_open,
+        sockets=sockets,
+    )
+
+
 async def _connect(host: str, port: int, timeout: float, options: SocketOptions) -> Stream:
     loop = asyncio.get_running_loop()
     where = f"tcp {Remote(host, port)}"
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise CarrierError(f"{where}: {_text(error)}", "no-address") from error
+        raise CarrierError(f"{where}: {text_of(error)}", "no-address") from error
     reason = "no address"
     until = loop.time() + timeout
     for number, (family, _, _, _, address) in enumerate(found):
         share = (until - loop.time()) / (len(found) - number)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            _choose_way(sock, options)
+            choose_way(sock, options)
             prepare(sock, options)
             async with asyncio.timeout(share):
                 await loop.sock_connect(sock, address)
             return TcpStream(sock, Remote(str(address[0]), int(address[1])))
         except (OSError, TimeoutError) as error:
-            reason = _text(error)
+            reason = text_of(error)
             sock.close()
         except asyncio.CancelledError:
             sock.close()
             raise
     raise CarrierError(f"{where}: {reason}", "no-connection")
-
-
-@asynccontextmanager
-async def deadline(where: str, timeout: float) -> AsyncIterator[None]:
-    """Raise `CarrierError` if what is inside takes longer than `timeout` seconds."""
-    try:
-        async with asyncio.timeout(timeout):
-            yield
-    except TimeoutError as error:
-        raise CarrierError(f"{where}: no answer in {timeout:g} s", "timeout") from error
-
-
-def prepare(sock: socket.socket, options: SocketOptions = DEFAULTS) -> None:
-    """Set what every carrier's TCP socket has, dialled or accepted (tcp(7))."""
-    tcp = socket.IPPROTO_TCP
-    sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
-    sock.setsockopt(tcp, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
-    sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, int(options.user_timeout * 1000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
-    sock.setsockopt(tcp, socket.TCP_KEEPIDLE, max(1, round(options.idle)))
-    sock.setsockopt(tcp, socket.TCP_KEEPINTVL, max(1, round(options.interval)))
-    sock.setsockopt(tcp, socket.TCP_KEEPCNT, max(1, options.count))
-
-
-def _choose_way(sock: socket.socket, options: SocketOptions) -> None:
-    if options.mark:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.mark)
-    if options.interface:
-        name = options.interface.encode()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-
-
-def _text(error: OSError | TimeoutError) -> str:
-    return error.strerror or str(error) or "no answer"

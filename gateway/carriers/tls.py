@@ -14,8 +14,8 @@ from contextlib import suppress
 from gateway.carriers.buffers import borrow, give_back
 from gateway.carriers.layer import Layer, shake
 from gateway.carriers.listening import Door
+from gateway.carriers.sockets import DEFAULTS, SocketOptions
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
-from gateway.carriers.tcp import DEFAULTS, SocketOptions
 from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.trust import ClientTls, ServerTls, client_tls
 

@@ -31,8 +31,8 @@ from websockets.uri import WebSocketURI
 
 from gateway.carriers.layer import Layer, shake
 from gateway.carriers.listening import Door, Wrap
+from gateway.carriers.sockets import DEFAULTS, SocketOptions
 from gateway.carriers.stream import Accept, CarrierError, Counts, Receiver, Remote, Stream
-from gateway.carriers.tcp import DEFAULTS, SocketOptions
 from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.tls import TlsStream
 from gateway.carriers.tls import dial as dial_tls

@@ -1,0 +1,142 @@
+"""What tests of carriers share: a loop that forgives nothing, receivers, counts, pairs."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+DEADLINE = 20.0
+
+
+def run(main: Coroutine) -> object:
+    """Run it within the deadline; an exception in any callback of the loop is a failure."""
+    troubles = []
+
+    async def guarded() -> object:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: troubles.append(context))
+        async with asyncio.timeout(DEADLINE):
+            return await main
+
+    result = asyncio.run(guarded())
+    assert not troubles
+    return result
+
+
+class Counts(Counter):
+    """Counts of a listener; `until` waits for one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = []
+
+    def count(self, what: str) -> None:
+        self[what] += 1
+        for event in self._waiting:
+            event.set()
+
+    async def until(self, what: str, number: int = 1) -> None:
+        event = asyncio.Event()
+        self._waiting.append(event)
+        while self[what] < number:
+            event.clear()
+            await event.wait()
+        self._waiting.remove(event)
+
+
+class Taker:
+    """A receiver that keeps everything, and can be waited for. `answer` sees what comes."""
+
+    def __init__(self, answer: Callable[[bytes], None] | None = None) -> None:
+        self.got = bytearray()
+        self.pieces = []
+        self.rooms = 0
+        self.ends = []
+        self._answer = answer
+        self._changed = asyncio.Event()
+
+    def on_data(self, data) -> None:
+        assert len(data)
+        assert not self.ends
+        self.got += data
+        self.pieces.append(len(data))
+        if self._answer:
+            self._answer(bytes(data))
+        self._changed.set()
+
+    def on_room(self) -> None:
+        assert not self.ends
+        self.rooms += 1
+        self._changed.set()
+
+    def on_end(self, reason: str) -> None:
+        self.ends.append(reason)
+        assert len(self.ends) == 1
+        self._changed.set()
+
+    async def until(self, condition: Callable[["Taker"], bool]) -> "Taker":
+        while not condition(self):
+            self._changed.clear()
+            await self._changed.wait()
+        return self
+
+    async def has(self, size: int) -> bytes:
+        """The bytes, once there are `size` of them."""
+        await self.until(lambda taker: len(taker.got) >= size or taker.ends)
+        assert len(self.got) == size, self.ends
+        return bytes(self.got)
+
+    async def ended(self) -> str:
+        await self.until(lambda taker: taker.ends)
+        return self.ends[0]
+
+
+def listening(backlog: int = 128) -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0), backlog=backlog)
+
+
+class Served:
+    """A listener whose streams each have a `Taker`; `pair` gives both sides of a new one."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.streams = []
+        self.takers = []
+        self.listener = None
+        self.answering = False
+        self._came = asyncio.Event()
+
+    def accept(self, stream) -> None:
+        taker = Taker(stream.write if self.answering else None)
+        self.streams.append(stream)
+        self.takers.append(taker)
+        stream.start(taker)
+        self._came.set()
+
+    async def next(self):
+        """The next stream that was accepted, and its taker."""
+        while not self.streams:
+            self._came.clear()
+            await self._came.wait()
+        return self.streams.pop(0), self.takers.pop(0)
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+
+@asynccontextmanager
+async def serving(listen: Callable[..., Awaitable], *, echo: bool = False, **options):
+    """`listen` of a carrier on a loopback port of its own."""
+    served = Served()
+    served.answering = echo
+    options.setdefault("handshake_timeout", 5.0)
+    options.setdefault("max_half_open", 100)
+    served.listener = await listen(listening(), served.accept, counts=served.counts, **options)
+    try:
+        yield served
+    finally:
+        for stream in served.streams:
+            stream.abort()
+        await served.listener.close()
