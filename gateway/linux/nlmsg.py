@@ -114,6 +114,19 @@ class Netlink:
                     return [code] * len(results)
         return list(results.values())
 
+    def ask(self, kind: int, payload: bytes) -> bytes | None:
+        """The payload of the one object that is asked for; None if there is none."""
+        number = self._next()
+        self._socket.send(_encode(Message(kind, F_REQUEST | F_ACK, payload), number))
+        found: bytes | None = None
+        while True:
+            for answer, _, sequence, data in self._receive():
+                if sequence != number:
+                    continue
+                if answer == NLMSG_ERROR:
+                    return found
+                found = data
+
     def dump(self, kind: int, payload: bytes) -> list[tuple[int, bytes]]:
         """All objects of one kind as (message type, payload). OSError if refused.
 

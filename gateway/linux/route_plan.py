@@ -20,7 +20,7 @@ Formats: rtnetlink(7), linux/rtnetlink.h.
 
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_network
@@ -39,7 +39,7 @@ UNREACHABLE = 7
 _BY_KERNEL = 2
 _BY_ADVERTISEMENT = 9
 _UNSET_METRIC = {socket.AF_INET: 0, socket.AF_INET6: 1024}
-_METRIC = {socket.AF_INET: 0, socket.AF_INET6: 1}
+METRIC: dict[int, int] = {socket.AF_INET: 0, socket.AF_INET6: 1}
 """Ours: the best there is. IPv6 takes 0 for 1024."""
 _SCOPE_LINK = 253
 _ONLINK = 4
@@ -87,13 +87,15 @@ class Wanted:
     """What should hold: networks into the device (index), the server kept outside.
 
     `persistent`: the device outlives us, so its routes must be taken back by hand.
-    `endpoints` are the servers in use now, of one client or none.
+    `endpoints` are the servers in use now, of one client or none. `spared` are routes into
+    the device that are somebody else's affair.
     """
 
     device: int
     routes: tuple[tuple[Network, Address | None], ...] = ()
     endpoints: tuple[Address, ...] = ()
     persistent: bool = False
+    spared: Container[Key] = frozenset()
 
     @cached_property
     def into_tunnel(self) -> tuple[KernelRoute, ...]:
@@ -308,6 +310,7 @@ def _leavings(
         for route in present
         if route.protocol == PROTOCOL
         and route.key not in targets
+        and route.key not in wanted.spared
         and (route.leads_to(wanted.device) or route.key in placed)
     ]
     return sorted(ours, key=lambda route: not route.leads_to(wanted.device))
@@ -369,7 +372,7 @@ def _build(
     flags: int = 0,
 ) -> KernelRoute:
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-    metric = _METRIC[family] if metric is None else metric
+    metric = METRIC[family] if metric is None else metric
     destination, length = network.network_address.packed, network.prefixlen
     payload = (
         _HEADER.pack(family, length, 0, 0, MAIN_TABLE, PROTOCOL, scope, kind, flags)

@@ -12,9 +12,10 @@ the kernel tells and calls for `ensure` only if a change concerns us.
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from socket import AF_INET, AF_INET6
+from typing import Protocol, TypeVar
 
 from gateway.errors import HostError
 from gateway.linux import route_plan, sysctl
@@ -31,16 +32,33 @@ _GONE = frozenset({errno.ESRCH, errno.ENODEV, errno.ENOENT})
 Save = Callable[[RouteRecord], None]
 
 
+class Watcher(Protocol):
+    """Somebody who has routes in the kernel's table."""
+
+    def concerns(self, kind: int, payload: bytes) -> bool:
+        """Whether a message of the kernel's may mean that there is work."""
+
+
+W = TypeVar("W", bound=Watcher)
+
+
 class SystemRoutes:
     """The routes of one tunnel device (its index). `save` keeps a record on disk.
 
-    `persistent`: the device outlives us.
+    `persistent`: the device outlives us. `spared`: see `Wanted`.
     """
 
-    def __init__(self, device: int, save: Save, *, persistent: bool = False) -> None:
+    def __init__(
+        self,
+        device: int,
+        save: Save,
+        *,
+        persistent: bool = False,
+        spared: Container[Key] = frozenset(),
+    ) -> None:
         self.record = RouteRecord(sysctl.place())
         self.problems: tuple[str, ...] = ()
-        self._wanted = Wanted(device, persistent=persistent)
+        self._wanted = Wanted(device, persistent=persistent, spared=spared)
         self._save = save
         self._keys: frozenset[Key] = frozenset()
 
@@ -75,7 +93,7 @@ class SystemRoutes:
         for what must be undone then, and afterwards for what need not any more.
         """
         with _open() as sock:
-            plan = route_plan.plan(_read(sock), self._wanted, self.record)
+            plan = route_plan.plan(read_routes(sock), self._wanted, self.record)
             self._write_down(route_plan.both(self.record, plan.record))
             failed = _apply(sock, plan.steps)
             self._write_down(plan.record)
@@ -118,6 +136,8 @@ class RouteMonitor:
     def __init__(self) -> None:
         try:
             self._socket = Netlink(NETLINK_ROUTE, _GROUPS)
+            self.lost = False
+            """Whether the last `drain` found that messages are missing."""
         except OSError as error:
             raise HostError(f"netlink cannot be opened: {error.strerror}") from None
 
@@ -125,13 +145,16 @@ class RouteMonitor:
         """Readable when there is something to `drain`."""
         return self._socket.fileno()
 
-    def drain(self, routes: Iterable[SystemRoutes]) -> list[SystemRoutes]:
-        """Those whose `ensure` should be called, soon but not more often than once a second.
+    def drain(self, routes: Iterable[W]) -> list[W]:
+        """Those that are concerned.
+
+        Who reads the whole table then does so soon, but not more often than once a second.
 
         If the kernel had to leave out messages, all of them.
         """
         everyone = list(routes)
-        concerned: dict[int, SystemRoutes] = {}
+        concerned: dict[int, W] = {}
+        self.lost = False
         try:
             for kind, payload in self._socket.drain():
                 for index, one in enumerate(everyone):
@@ -140,6 +163,7 @@ class RouteMonitor:
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
+            self.lost = True
             return everyone
         return list(concerned.values())
 
@@ -156,7 +180,7 @@ def undo(record: RouteRecord) -> tuple[str, ...]:
     if record.place != sysctl.place() or not (record.placed or record.displaced):
         return ()
     with _open() as sock:
-        return _apply(sock, route_plan.undo_plan(_read(sock), record))
+        return _apply(sock, route_plan.undo_plan(read_routes(sock), record))
 
 
 def _open() -> Netlink:
@@ -166,8 +190,8 @@ def _open() -> Netlink:
         raise HostError(f"netlink cannot be opened: {error.strerror}") from None
 
 
-def _read(sock: Netlink) -> list[KernelRoute]:
-    """The main table, both families."""
+def read_routes(sock: Netlink) -> list[KernelRoute]:
+    """The main table, both families. Raises HostError."""
     found: list[KernelRoute] = []
     try:
         for family in (AF_INET, AF_INET6):

@@ -93,6 +93,10 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Finish the burst in hand and exit 0."""
 
 
+class Refresh(msgspec.Struct, frozen=True, array_like=True, tag="refresh"):
+    """To the resolver: load every source again now."""
+
+
 class Resolve(msgspec.Struct, frozen=True, array_like=True, tag="resolve"):
     """To the resolver: the addresses of `host`, please. `query` comes back in the answer."""
 
@@ -234,7 +238,7 @@ class PluginState(msgspec.Struct, frozen=True, array_like=True, tag="plugin-stat
 
 SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
 
-ToChild = Update | Snapshot | Stop | Resolve | AskAuth
+ToChild = Update | Snapshot | Stop | Resolve | AskAuth | Refresh
 FromChild = Ready | SnapshotPlease | Punts | Trouble | Resolved | AuthVerdict | SourceMessage
 
 

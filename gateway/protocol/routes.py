@@ -8,10 +8,11 @@ prefix lengths in use, longest first; the data path has a faster structure of it
 
 from collections.abc import Iterator
 from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
 from gateway.protocol.forwarding import NOTHING
-from gateway.protocol.packet import ADDRESS_SIZE, V4_MAPPED, is_v4
+from gateway.protocol.packet import ADDRESS_SIZE, V4_MAPPED, Network, is_v4
 
 _BITS = 8 * ADDRESS_SIZE
 _V4_OFFSET = 96
@@ -47,6 +48,13 @@ def is_prefix(prefix: bytes, length: int) -> bool:
         and (length >= _V4_OFFSET or prefix[:12] != V4_MAPPED)
         and prefix_of(prefix, length) == prefix
     )
+
+
+def network_of(prefix: bytes, length: int) -> Network:
+    """The network of an a16 and a length over 128 bits. Host bits are cleared."""
+    if length >= _V4_OFFSET and is_v4(prefix):
+        return IPv4Network((prefix[12:], length - _V4_OFFSET), strict=False)
+    return IPv6Network((prefix, length), strict=False)
 
 
 class RouteTable:

@@ -40,6 +40,13 @@ class Layers(Generic[K]):
                 return table[key]
         return None
 
+    def holders(self, key: K) -> Iterator[tuple[SourceKind, bytes]]:
+        """Every source that has the key, and what it says; who is believed comes first."""
+        for source in self._order:
+            table = self._tables.get(source)
+            if table is not None and key in table:
+                yield source, table[key]
+
     def items(self) -> Iterator[tuple[K, bytes]]:
         """All that is believed, in no order."""
         for index, source in enumerate(self._order):

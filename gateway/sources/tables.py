@@ -29,13 +29,16 @@ from gateway.protocol.messages import (
 )
 
 __all__ = [
-    "ROWS_PER_PART", "CredentialRow", "GatewayRow", "PluginState", "Prefixed",
+    "ROUTES_PER_PART", "ROWS_PER_PART", "CredentialRow", "GatewayRow", "PluginState", "Prefixed",
     "SourceCredentials", "SourceMessage", "SourceRoutes", "SourceState", "boot_seconds",
     "credential_parts", "route_parts",
 ]  # fmt: skip
 
 ROWS_PER_PART = 4000
 """A row takes up to 40 bytes: a part stays well under `messages.MESSAGE_LIMIT`."""
+
+ROUTES_PER_PART = 1000
+"""Fewer, as the receiver has more to do with each: its tables, the FIBs', the host's routes."""
 
 
 Prefixed = tuple[bytes, int]
@@ -56,7 +59,7 @@ def credential_parts(
     fresh: bool,
 ) -> Iterator[SourceCredentials]:
     """The messages that carry a change of an auther's source."""
-    parts = _parts(len(changed), len(removed))
+    parts = _parts(len(changed), len(removed), ROWS_PER_PART)
     rows, gone = iter(changed.items()), iter(removed)
     for part in range(parts):
         taken = tuple(CredentialRow(*row) for row in islice(rows, ROWS_PER_PART))
@@ -73,13 +76,13 @@ def route_parts(
     fresh: bool,
 ) -> Iterator[SourceRoutes]:
     """The messages that carry a change of a router's source."""
-    parts = _parts(len(changed), len(removed))
+    parts = _parts(len(changed), len(removed), ROUTES_PER_PART)
     rows, gone = iter(changed.items()), iter(removed)
     for part in range(parts):
-        taken = tuple(GatewayRow(*key, gateway) for key, gateway in islice(rows, ROWS_PER_PART))
-        rest = tuple(Prefix(*key) for key in islice(gone, ROWS_PER_PART - len(taken)))
+        taken = tuple(GatewayRow(*key, gateway) for key, gateway in islice(rows, ROUTES_PER_PART))
+        rest = tuple(Prefix(*key) for key in islice(gone, ROUTES_PER_PART - len(taken)))
         yield SourceRoutes(name, source, part, parts, fresh, taken, rest)
 
 
-def _parts(changed: int, removed: int) -> int:
-    return max(1, -(-(changed + removed) // ROWS_PER_PART))
+def _parts(changed: int, removed: int, rows: int) -> int:
+    return max(1, -(-(changed + removed) // rows))

@@ -10,14 +10,14 @@ resolved through it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Literal
 
 from gateway.config.model import Service
 from gateway.errors import HostError
 from gateway.linux.nat import Masquerade
-from gateway.linux.route_plan import RouteRecord
+from gateway.linux.route_plan import Key, RouteRecord
 from gateway.linux.routing import RouteMonitor, SystemRoutes
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.forwarding import Role
@@ -50,6 +50,9 @@ class HostSide:
         self._troubles: dict[str, str] = {}
         self._told: tuple[str, ...] = ()
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
+        self._extra: list[tuple[Network, Address | None]] = []
+        self.spared: Container[Key] = frozenset()
+        """Routes into the device that somebody else looks after."""
 
     @property
     def masquerades(self) -> bool:
@@ -70,26 +73,20 @@ class HostSide:
             self._masquerade = Masquerade(self._device.name, self._service.nets)
             self._raise_nat(self._masquerade)
         if self._wanted():
-            link = self._device.link()
-            if link is None:
-                raise HostError(f"device {self._device.name!r} is gone: somebody deleted it")
-            self._routes = SystemRoutes(
-                link.index, self._save_routes, persistent=self._device.persistent
-            )
-            self._monitor = RouteMonitor()
-            loop.watch(self._monitor.fileno(), lambda _: self._on_change())
+            self._open_routes()
             self._want(routes=self._wanted())
-        if self._service.nat or self._routes is not None:
-            loop.call_every(TEND_INTERVAL, self._tend)
+        loop.call_every(TEND_INTERVAL, self._tend)
+
+    def want_routes(self, extra: list[tuple[Network, Address | None]]) -> None:
+        """Beside those of the configuration, these too: networks with their gateways."""
+        self._extra = extra
+        self._want_all()
 
     def keep_outside(self, endpoint: Endpoint) -> None:
         """Before the uplink connects: its datagrams must never take the tunnel."""
-        if self._routes is None or endpoint == self._endpoint:
-            return
-        self._endpoint = endpoint
-        address = unpack_address(endpoint.address)
-        confined = address.is_loopback or address.is_link_local  # no route leads these astray
-        self._want(routes=self._wanted(), endpoints=() if confined else (address,))
+        if endpoint != self._endpoint:
+            self._endpoint = endpoint
+            self._want_all()
 
     def mend(self, *, new_device: bool = False) -> None:
         """After the device was set up again, or made again (`new_device`)."""
@@ -126,11 +123,34 @@ class HostSide:
     def _wanted(self) -> list[tuple[Network, Address | None]]:
         """The routes for now. A server's own packets never take a peer for a default route."""
         default = self._service.role is Role.CLIENT and self._endpoint is not None
-        return [
-            (route.network, route.gateway)
-            for route in self._service.routes
-            if default or route.network.prefixlen
-        ]
+        routes = [(route.network, route.gateway) for route in self._service.routes]
+        return [found for found in (*routes, *self._extra) if default or found[0].prefixlen]
+
+    def _want_all(self) -> None:
+        """At any time: the routes for now, and the server outside."""
+        if self._routes is None and self._wanted():
+            try:
+                self._open_routes()
+            except HostError as error:
+                self._troubles["routes"] = str(error)
+                self._tell_problems()
+                return
+        endpoints: tuple[Address, ...] = ()
+        if self._endpoint is not None:
+            address = unpack_address(self._endpoint.address)
+            if not (address.is_loopback or address.is_link_local):  # no route leads these astray
+                endpoints = (address,)
+        self._want(routes=self._wanted(), endpoints=endpoints)
+
+    def _open_routes(self) -> None:
+        link = self._device.link()
+        if link is None:
+            raise HostError(f"device {self._device.name!r} is gone: somebody deleted it")
+        self._routes = SystemRoutes(
+            link.index, self._save_routes, persistent=self._device.persistent, spared=self.spared
+        )
+        self._monitor = RouteMonitor()
+        self._loop.watch(self._monitor.fileno(), lambda _: self._on_change())
 
     def _want(
         self,

@@ -87,6 +87,9 @@ class Hub:
     def tick(self, now: float) -> None:
         """End leases, look at some counters. A few times a second."""
         self.traffic.sweep(now)
+        if self.lans.reconsider(self.peers, now):
+            self.changed = True
+            self._publish()
         due = self.peers.due()
         if due is None or due > now:
             return
@@ -235,6 +238,7 @@ class Hub:
             )  # fmt: skip
         if result.changed:
             self._apply(result.changes)
+        self._networks.point(result.peer.slot)
 
     def _tell(self, name: str, now: float, **fields: object) -> None:
         """News of peers, rationed: without auth a stranger could make as many as he likes."""

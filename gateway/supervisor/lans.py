@@ -8,10 +8,10 @@ is nothing to do. What a peer advertised is kept with it over a restart and judg
 
 import hmac
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Literal
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -23,7 +23,7 @@ from gateway.protocol import approval
 from gateway.protocol.advert import UNKNOWN_HOLDER, Advertisement, Answer, Result, supersedes
 from gateway.protocol.approval import REASON_TEXT, Asker, Outcome, Policy, Standing
 from gateway.protocol.messages import NetworkStatus, Prefix, PuntedDatagram
-from gateway.protocol.overlaps import Overlaps
+from gateway.protocol.overlaps import Overlaps, Prefixed
 from gateway.protocol.packet import (
     Endpoint,
     Network,
@@ -33,10 +33,13 @@ from gateway.protocol.packet import (
 )
 from gateway.protocol.peer import Peer
 from gateway.protocol.peers import PeerTable
+from gateway.protocol.routes import network_of
 from gateway.protocol.wire import WireError
 from gateway.supervisor.networks import Networks
 
 LOG_INTERVAL = 60.0
+DOUBTS = 100
+"""Peers whose networks are judged again in one turn."""
 
 _log = get_logger("lans")
 
@@ -69,18 +72,20 @@ class Lans:
         self._said: dict[int, Said] = {}
         self._taken: Overlaps[int] = Overlaps()
         self._approved = _approved(service, digest)
+        routes = service.routes if service.router is None else ()
         self._told = Overlaps(
             (route.network, pack_address(route.gateway))
-            for route in service.routes
+            for route in routes
             if route.gateway is not None
         )
+        self._doubtful: deque[int] = deque()
         self._limiter = RateLimiter(LOG_INTERVAL, burst=2)
         self._policy = Policy()
         self.look()
 
     def look(self) -> None:
         """Look at the server's own networks. Every half minute or so."""
-        if self._service.accept == "off":
+        if self._service.accept == "off" or self._service.p2p:
             self._policy = Policy(enabled=False)
             return
         try:
@@ -94,6 +99,23 @@ class Lans:
             auth=self._service.credentials is not None,
             accept=None if self._service.accept == "auto" else self._service.accept,
         )
+
+    def tell(self, networks: Mapping[Prefixed, bytes], removed: Iterable[Prefixed] = ()) -> None:
+        """What a router says now: networks with the address of the peer each is behind."""
+        for prefix in removed:
+            self._told.remove_prefix(prefix)
+        for prefix, gateway in networks.items():
+            self._told.put_prefix(prefix, gateway)
+        self._doubtful = deque(self._said)
+
+    def reconsider(self, peers: PeerTable, now: float) -> bool:
+        """After `tell`: judge again what peers have said, some a turn. Whether there were any."""
+        some = [self._doubtful.popleft() for _ in range(min(DOUBTS, len(self._doubtful)))]
+        for slot in some:
+            peer, said = peers.at_slot(slot), self._said.get(slot)
+            if peer is not None and said is not None and said.networks:
+                self._heed(peer, said, now)
+        return bool(some)
 
     def judge(
         self, punted: PuntedDatagram, endpoint: Endpoint, peers: PeerTable, now: float
@@ -132,7 +154,7 @@ class Lans:
     def resume(self, peer: Peer, now: float) -> None:
         """A peer of a former run is back: judge again what it had advertised."""
         if peer.advertised and peer.slot not in self._said:
-            networks = tuple(map(_network, peer.advertised))
+            networks = tuple(network_of(p.prefix, p.length) for p in peer.advertised)
             self._heed(peer, Said(None, networks), now)
 
     def end(self, slots: Iterable[int]) -> None:
@@ -158,14 +180,14 @@ class Lans:
         outcomes = approval.decide(said.networks, asker, self._policy, self._taken)
         former, said.outcomes = said.outcomes, outcomes
         self._said[peer.slot] = said
+        accepted = [o.network for o in outcomes if o.standing is Standing.ACCEPTED]
+        self._networks.lead(peer.slot, map(pack_network, accepted))
         if outcomes == former:
             return False
         for outcome in former:
             self._release(outcome)
-        accepted = [o.network for o in outcomes if o.standing is Standing.ACCEPTED]
         for network in accepted:
             self._taken.put(network, peer.slot)
-        self._networks.lead(peer.slot, map(pack_network, accepted))
         peer.advertised = tuple(Prefix(*pack_network(network)) for network in said.networks)
         self._tell(peer, former, outcomes, now)
         return True
@@ -235,12 +257,6 @@ def status_of(result: Result) -> NetworkStatus:
         reason="" if accepted else REASON_TEXT[result.reason],
         holder=str(unpack_address(result.holder)) if known else "",
     )
-
-
-def _network(prefix: Prefix) -> Network:
-    address = unpack_address(prefix.prefix)
-    length = prefix.length - 96 if address.version == 4 else prefix.length
-    return ip_network(f"{address}/{length}")
 
 
 def _approved(

@@ -179,7 +179,9 @@ class Networks:
     def _configured(self, network: Prefixed) -> bool:
         known = self.table.get(*network)
         told = network in self._told or self._p2p
-        return told or (known is not None and known.origin is Origin.SERVICE)
+        if told or known is None or known.origin is not Origin.SERVICE:
+            return told
+        return network not in self._late  # else it was told, and is not any more
 
     def _configure_server(self, nets: Sequence[Interface], routes: Sequence[Route]) -> None:
         if self._p2p:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import psutil
+from msgspec.structs import replace
 
 from gateway import __version__
 from gateway.fastpath.counters import NAMES
@@ -38,7 +39,7 @@ from gateway.supervisor.children import Member
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.lans import FATES
 from gateway.supervisor.service import TunService
-from gateway.supervisor.source_report import credential_sources
+from gateway.supervisor.source_report import sources
 
 ProcessKind = Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
 
@@ -128,7 +129,7 @@ class Reporter:
             counters={name: totals[name] for name in NAMES if "drop_" not in name},
             drops=_drops(totals),
             refusals=_refusals(service),
-            sources=credential_sources(service.admission.tables, config.name, problems, boot),
+            sources=sources(service.admission.tables, service.routed, config.name, problems, boot),
             host=_host(service, problems),
             advertised=service.advertising.status() if service.advertising is not None else (),
             advertisements=_advertisements(service),
@@ -251,6 +252,8 @@ def _advertisements(service: TunService) -> dict[str, int]:
 
 def _host(service: TunService, problems: list[str]) -> HostStatus:
     found = service.host.status
+    if service.routed is not None:
+        found = replace(found, problems=(*found.problems, *service.routed.host.problems))
     problems += [f"service {service.config.name}: {problem}" for problem in found.problems]
     return found
 

@@ -9,7 +9,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.protocol.messages import AskAuth, AuthVerdict, FromChild, Resolve, Resolved, ToChild
+from gateway.protocol.messages import (
+    AskAuth,
+    AuthVerdict,
+    FromChild,
+    Refresh,
+    Resolve,
+    Resolved,
+    ToChild,
+)
 from gateway.supervisor.children import Member
 
 QUERIES_KEPT = 256
@@ -66,6 +74,10 @@ class Resolving:
         self._keys[key] = self._next
         self._send(question(self._next))
         return True
+
+    def refresh(self) -> None:
+        """Let every source be loaded again now."""
+        self._send(Refresh())
 
     def on_message(self, message: FromChild) -> None:
         """From the resolver."""

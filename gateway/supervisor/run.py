@@ -20,19 +20,22 @@ from gateway.linux.shared import Arena
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import RUN_DIRECTORY_VARIABLE, run_directory, socket_path
-from gateway.protocol.messages import FromChild, SourceMessage, Status
+from gateway.protocol.messages import FromChild, SourceMessage, SourceState, Status
 from gateway.sources.run import Sources
 from gateway.supervisor import control
 from gateway.supervisor.admission import digest_of
 from gateway.supervisor.authers import Authers
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.device import Device, DeviceOpener
+from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.opening import Opened, open_service
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
+from gateway.supervisor.routers import RouteChanges, Routed, Routers, RouterTable
 from gateway.supervisor.service import TunService
+from gateway.supervisor.source_report import SourceLog
 from gateway.supervisor.state import (
     STATE_DIRECTORY_VARIABLE,
     WRITE_DELAY,
@@ -55,16 +58,18 @@ OpenDevice = Callable[[model.Service], Device]
 
 
 def run(config: model.Config, open_device: OpenDevice | None = None) -> int:
-    """Run until SIGTERM, SIGINT or SIGHUP; the exit status. Raises GatewayError (see `errors`).
+    """Run until SIGTERM or SIGINT; the exit status. Raises GatewayError (see `errors`).
+
+    SIGHUP loads every source of credentials and routes again.
 
     `open_device` replaces the TUN device; tests use it.
     """
     setup(config.log_level)
     with ExitStack() as stack:
         instance = Instance(config, open_device or DeviceOpener(), stack)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                instance.loop.on_signal(number, instance.loop.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            instance.loop.on_signal(number, instance.loop.stop)
+        instance.loop.on_signal(signal.SIGHUP, instance.refresh)
         instance.start()
         instance.loop.run()
     return 0
@@ -89,7 +94,8 @@ class Instance:
         named = STATE_DIRECTORY_VARIABLE in os.environ
         self._state = StateFile(directory, config.instance, owner, named=named)
         self._authers = _authers(config, self._state.key, self.loop.boot)
-        _check_extras(self._authers)
+        self._routers = _routers(config, self.loop.boot)
+        _check_extras(self._authers, self._routers)
         self._leftovers = Leftovers(directory, config.instance, owner)
         self._leftovers.undo()
         self.services = [
@@ -102,6 +108,8 @@ class Instance:
             )
             for service in config.services
         ]
+        for service in self.services:
+            service.routed = self._routed(service)
         self.user = process.leave_root(config.user)
         process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
@@ -109,6 +117,7 @@ class Instance:
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)
         self._resolving = Resolving()
+        self._source_log = SourceLog()
 
     def start(self) -> None:
         """Restore the peers, fork the children."""
@@ -118,8 +127,12 @@ class Instance:
             stack.callback(service.stop)
             service.host.start(self.loop, self._leftovers)
             service.start(self.loop, self.children, self._resolving)
+            if service.routed is not None:
+                service.routed.host.start(self.loop)
+                service.routed.begin(self.loop.now)
             self._restore(service)
         self._authers.changed = self._on_credentials
+        self._routers.changed = self._on_routes
         stack.callback(self._stop_children)
         if self._needs_resolver():
             self._start_resolver()
@@ -136,6 +149,24 @@ class Instance:
             self.services, self._resolving.member, self.loop.now, self.loop.boot
         )
 
+    def refresh(self) -> None:
+        """Load every source again, now."""
+        event(_log, logging.INFO, "refresh", instance=self._config.instance)
+        self._resolving.refresh()
+
+    def _routed(self, service: TunService) -> Routed | None:
+        table = self._routers.of(service.config.router)
+        if table is None:
+            return None
+        if service.config.p2p:
+            event(
+                _log, logging.WARNING, "router-ignored", service=service.config.name,
+                text="p2p: every packet goes to the one peer",
+            )  # fmt: skip
+            return None
+        host = HostRoutes(service.config, service.opened.device, service.host)
+        return Routed(service.config, table, service.networks, service.lans, host)
+
     def _open(
         self, service: model.Service, cpus: tuple[int, ...], open_device: OpenDevice
     ) -> Opened:
@@ -148,7 +179,7 @@ class Instance:
 
     def _needs_resolver(self) -> bool:
         names = any(needs_resolver(service.targets) for service in self._config.services)
-        return names or bool(self._authers.tables)
+        return names or bool(self._authers.tables) or self._routers.need_resolver
 
     def _start_resolver(self) -> None:
         arena = Arena([Page.bytes_for(1)])
@@ -168,15 +199,24 @@ class Instance:
 
     def _build_resolver(self, place: Place) -> Resolver:
         """It alone keeps the passwords and tokens of sources."""
-        specs = self._authers.for_resolver()
+        authers, routers = self._authers.for_resolver(), self._routers.for_resolver()
         place = replace(place, forget=self._forget_services)
-        if not specs:
+        if not authers and not routers:
             return Resolver(place)
-        return Resolver(place, (), lambda deliver: Sources(specs, (), deliver))
+        return Resolver(place, (), lambda deliver: Sources(authers, routers, deliver))
 
     def _on_resolver(self, message: FromChild) -> None:
+        if isinstance(message, SourceState):
+            self._source_log.take(message, self.loop.now)
         self._resolving.on_message(message)
         self._authers.on_message(message)
+        self._routers.on_message(message)
+
+    def _on_routes(self, table: RouterTable, changes: RouteChanges) -> None:
+        for service in self.services:
+            if service.routed is not None and service.routed.table is table:
+                service.routed.take(changes, self.loop.now)
+                service.publish()
 
     def _on_credentials(self, auther: str, addresses: Iterable[bytes]) -> None:
         for service in self.services:
@@ -233,6 +273,7 @@ class Instance:
 
     def _forget(self) -> None:
         self._authers.forget()
+        self._routers.forget()
         self._forget_services()
 
     def _forget_services(self) -> None:
@@ -245,10 +286,15 @@ def _authers(config: model.Config, key: bytes, boot: float) -> Authers:
     return Authers(specs.values(), lambda password: digest_of(password, key), boot)
 
 
-def _check_extras(authers: Authers) -> None:
+def _routers(config: model.Config, boot: float) -> Routers:
+    specs = {service.router.name: service.router for service in config.services if service.router}
+    return Routers(specs.values(), boot)
+
+
+def _check_extras(authers: Authers, routers: Routers) -> None:
     """Import what the sources need while we are root. Raises MissingExtraError."""
 
     async def nobody(_message: SourceMessage) -> None:
         pass
 
-    Sources(authers.for_resolver(), (), nobody)
+    Sources(authers.for_resolver(), routers.for_resolver(), nobody)

@@ -27,6 +27,7 @@ from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.opening import Opened
 from gateway.supervisor.resolving import Resolving
+from gateway.supervisor.routers import Routed
 from gateway.supervisor.traffic import Traffic
 from gateway.supervisor.uplink import UplinkDriver, needs_resolver
 from gateway.workers.base import Child, Place
@@ -34,6 +35,8 @@ from gateway.workers.tun_reader import ReaderParts, TunReader
 from gateway.workers.udp_worker import UdpWorker, WorkerParts
 
 TICK = 0.5
+SETTLE_PAUSE = 0.001
+"""Seconds between two slices of many networks: other events come in between."""
 LOOK = 20.0
 """Seconds between two looks at the host's own networks."""
 RECREATIONS = 5
@@ -55,13 +58,15 @@ class TunService:
     ) -> None:
         self.config = config
         self.opened = opened
-        self.networks = Networks(config.role, config.nets, config.routes)
+        routes = config.routes if config.router is None else ()
+        self.networks = Networks(config.role, config.nets, routes, p2p=config.p2p)
         self.traffic = Traffic(opened.pages)
         self.rings = tuple(Ring(memory, create=False) for memory in opened.rings)
         self.hub: Hub | None = None
         self.uplink: UplinkDriver | None = None
         self.admission = Admission(config.nets, config.credentials, key, tables)
         self.host = HostSide(config, opened.device)
+        self.routed: Routed | None = None
         self.lans: Lans | None = None
         self.advertising: Advertising | None = None
         if config.role is Role.SERVER:
@@ -72,6 +77,7 @@ class TunService:
             )
         self.members: list[Member] = []
         self.trouble = ""
+        self._settling = False
         self._cpus = tuple(cpus)
         self._recreated: list[float] = []
 
@@ -130,12 +136,19 @@ class TunService:
     def publish(self) -> None:
         """Send what changed in the tables to every child, as one update (I7)."""
         update = self.networks.publish()
+        if self.networks.unsettled and not self._settling:
+            self._settling = True
+            self._loop.call_in(SETTLE_PAUSE, self._go_on)
         if update is None:
             return
         for member in self.members:
             if member.life is not None:
                 member.life.feed.put(update)
         self._children.publish_done()
+
+    def _go_on(self) -> None:
+        self._settling = False
+        self.publish()
 
     def forget(self) -> None:
         """Wipe secrets; called in children."""
@@ -147,6 +160,8 @@ class TunService:
         """Take back what was told and changed. The children are gone by now."""
         if self.advertising is not None:
             self.advertising.withdraw()
+        if self.routed is not None:
+            self.routed.host.close()
         self.host.close()
 
     def _start(

@@ -16,6 +16,7 @@ from gateway.protocol.messages import (
     AskAuth,
     AuthVerdict,
     FromChild,
+    Refresh,
     Resolve,
     Resolved,
     Stop,
@@ -87,6 +88,8 @@ class Resolver(Child):
             self._begin(self._resolve(message))
         elif isinstance(message, AskAuth):
             self._begin(self._ask_auth(message))
+        elif isinstance(message, Refresh) and self._sources is not None:
+            self._sources.refresh()
 
     def _begin(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
