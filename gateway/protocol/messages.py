@@ -19,6 +19,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.protocol.bridge_messages import FromBridge, ToBridge
+
 CONTROL_VERSION = 1
 STATUS_SCHEMA = 1
 
@@ -238,8 +240,17 @@ class PluginState(msgspec.Struct, frozen=True, array_like=True, tag="plugin-stat
 
 SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
 
-ToChild = Update | Snapshot | Stop | Resolve | AskAuth | Refresh
-FromChild = Ready | SnapshotPlease | Punts | Trouble | Resolved | AuthVerdict | SourceMessage
+ToChild = Update | Snapshot | Stop | Resolve | AskAuth | Refresh | ToBridge
+FromChild = (
+    Ready
+    | SnapshotPlease
+    | Punts
+    | Trouble
+    | Resolved
+    | AuthVerdict
+    | SourceMessage
+    | FromBridge
+)
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
