@@ -183,7 +183,7 @@ def _where_it_lives(sock: socket.socket) -> Iterator[None]:
 def _new(family: int, confines: Confines, *, gro: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        _confine(sock, confines)
+        confine(sock, confines)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -202,7 +202,8 @@ def _new(family: int, confines: Confines, *, gro: bool) -> socket.socket:
     return sock
 
 
-def _confine(sock: socket.socket, confines: Confines) -> None:
+def confine(sock: socket.socket, confines: Confines) -> None:
+    """Keep a socket to a device, and give it a mark. Raises HostError."""
     if confines.interface is not None:
         try:
             name = confines.interface.encode() + b"\0"
