@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -37,7 +38,7 @@ class Timer:
 
 
 class Loop:
-    """`now` is CLOCK_MONOTONIC, `boot` CLOCK_BOOTTIME, both of this turn."""
+    """The supervisor's."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -51,6 +52,16 @@ class Loop:
         self.stopping = False
         self._read_clocks()
         self.watch(self._wake.fileno(), lambda _: self._on_wake())
+
+    @property
+    def now(self) -> float:
+        """CLOCK_MONOTONIC, of this turn."""
+        return self._now
+
+    @property
+    def boot(self) -> float:
+        """CLOCK_BOOTTIME, of this turn."""
+        return self._boot
 
     def watch(self, fd: int, call: Callable[[int], None], events: int = READ) -> None:
         """Call with the events whenever `fd` is ready. Watching again changes the events."""
@@ -79,6 +90,10 @@ class Loop:
             self.call_in(seconds, again)
 
         self.call_in(seconds, again)
+
+    def inside(self, place: AbstractContextManager[object]) -> "Loop":
+        """The same loop, which calls what is registered through it inside `place`."""
+        return _Inside(self, place)
 
     def on_signal(self, number: int, call: Callable[[], None]) -> None:
         """Call in a later turn, never inside the signal handler."""
@@ -130,8 +145,8 @@ class Loop:
         self._waker.close()
 
     def _read_clocks(self) -> None:
-        self.now = time.monotonic()
-        self.boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._now = time.monotonic()
+        self._boot = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def _on_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -139,6 +154,39 @@ class Loop:
                 call = self._signals.get(number)
                 if call is not None:
                     call()
+
+
+class _Inside(Loop):
+    """Somebody's view of the loop: to wait with, not to turn."""
+
+    def __init__(self, loop: Loop, place: AbstractContextManager[object]) -> None:
+        self._loop = loop
+        self._place = place
+
+    @property
+    def now(self) -> float:
+        return self._loop.now
+
+    @property
+    def boot(self) -> float:
+        return self._loop.boot
+
+    def watch(self, fd: int, call: Callable[[int], None], events: int = READ) -> None:
+        def inside(ready: int) -> None:
+            with self._place:
+                call(ready)
+
+        self._loop.watch(fd, inside, events)
+
+    def unwatch(self, fd: int) -> None:
+        self._loop.unwatch(fd)
+
+    def call_in(self, seconds: float, call: Callable[[], None]) -> Timer:
+        def inside() -> None:
+            with self._place:
+                call()
+
+        return self._loop.call_in(seconds, inside)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

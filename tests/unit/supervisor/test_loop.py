@@ -60,3 +60,38 @@ def test_run_until_gives_up() -> None:
 
     assert not loop.run_until(lambda: False, 0.01)
     loop.close()
+
+
+def test_callbacks_inside_a_place() -> None:
+    """Whatever is registered through the view, and what it registers; nothing else."""
+    loop = Loop()
+    entered: list[str] = []
+    called: list[tuple[str, bool]] = []
+
+    class Place:
+        def __enter__(self) -> None:
+            entered.append("in")
+
+        def __exit__(self, *_: object) -> None:
+            entered.clear()
+
+    def note(name: str) -> None:
+        called.append((name, bool(entered)))
+
+    view = loop.inside(Place())
+    view.call_every(0.0, lambda: note("again"))
+    view.call_in(0.0, lambda: view.call_in(0.0, lambda: note("nested")))
+    loop.call_in(0.0, lambda: note("outside"))
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    view.watch(reading, lambda _: (note("ready"), view.unwatch(reading))[0])
+    loop.run_until(lambda: len({name for name, _ in called}) == 4 and len(called) > 5, 5)
+    assert view.now == loop.now
+    assert view.boot == loop.boot
+    for fd in (reading, writing):
+        os.close(fd)
+    loop.close()
+
+    assert set(called) == {
+        ("again", True), ("nested", True), ("outside", False), ("ready", True)
+    }  # fmt: skip
