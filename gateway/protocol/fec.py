@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False
+# cython: boundscheck = False, wraparound = False
 """Forward error correction of KCP packets: parity packets that replace lost ones.
 
 Little-endian. Data and parity packets share one sequence; a group is `data` packets and
@@ -14,7 +14,8 @@ then `parity` packets, and begins at a multiple of its size:
 The code runs over what follows the kind, padded with zeros to the longest of its group.
 Each position of a group is a point of GF(256), polynomial 0x11d. The bytes of a column are
 the values of one polynomial at these points, so any `data` of them give all the others by
-Lagrange's formula. `fec.pxd` has the types this is compiled with. Source: xtaci/kcp-go fec.go, klauspost/reedsolomon.
+Lagrange's formula. `fec.pxd` has the types this is compiled with.
+Source: xtaci/kcp-go fec.go, klauspost/reedsolomon.
 """
 
 import struct

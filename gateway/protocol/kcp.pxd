@@ -67,6 +67,7 @@ cdef class Kcp:
     cdef list _ready
     cdef long long _expected
     cdef list _acks
+    cdef list _repeated
     cdef long long _told
     cdef bint _tell
 
@@ -101,7 +102,10 @@ cdef class Kcp:
     @cython.locals(window=cython.longlong, limit=cython.longlong, segment=Segment)
     cdef _send(self, Packing packing, double now)
     cdef _transmit(self, Segment segment, Packing packing, double now)
-    @cython.locals(number=cython.longlong, sn=cython.longlong, ts=cython.longlong)
+    @cython.locals(
+        number=cython.longlong, last=cython.longlong, sn=cython.longlong, ts=cython.longlong,
+        waits=cython.bint,
+    )
     cdef _send_control(self, Packing packing, double now)
     cdef bint _probing(self, double now)
     cdef bytes _head(self, int cmd, long long ts, long long sn, Py_ssize_t length)

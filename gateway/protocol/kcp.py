@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing = False
 """KCP: one reliable byte stream over datagrams, as kcp-go speaks it. Time is an argument.
 
 Little-endian; several segments may share a packet:
@@ -14,9 +14,9 @@ of what it is for. frg is 0: a stream has no messages. ts is in milliseconds, an
 
 What is lost is for each end to decide. Here every transmission has a number; when one
 arrived that was sent `reorder` transmissions later, or noticeably later in time, the
-earlier is lost and sent again. `reorder` grows when that was wrong. The time-out is KCP's: RTO from 200 ms, at least 100 (30
-with nodelay), at most 60 s, longer by one RTO (half of one) with each retry; the twentieth
-transmission in vain ends it. Sequence numbers are counted in full here and cut on the wire.
+earlier is lost and sent again. `reorder` grows when that was wrong. The time-out is KCP's:
+RTO from 200 ms, at least 100 (30 with nodelay), at most 60 s, longer by one RTO (half of one)
+with each retry; the twentieth transmission in vain ends it. Sequence numbers are counted in full here and cut on the wire.
 
 Bounds: `receive_window` segments received and not read; sent ones by the other's window.
 `kcp.pxd` has the types this is compiled with.
@@ -118,6 +118,7 @@ class Kcp:
         self._ready: list[bytes] = []
         self._expected = 0
         self._acks: list[tuple[int, int]] = []
+        self._repeated: list[tuple[int, int]] = []
         self._told = receive_window
         self._tell = False
 
@@ -352,11 +353,24 @@ class Kcp:
         packing.add(self._head(PUSH, segment.stamp, segment.sn, len(segment.data)), segment.data)
 
     def _send_control(self, packing: "Packing", now: float) -> None:
-        """Acknowledge what una does not say, and the latest, whose time measures the way."""
-        for number, (sn, ts) in enumerate(self._acks, 1):
-            if number == len(self._acks) or _near(self._expected, sn) >= self._expected:
-                packing.add(self._head(ACK, ts, sn, 0), b"")
-        self._acks.clear()
+        """Acknowledge what una does not say, and the latest, whose time measures the way.
+
+        What waits behind a gap is said twice: if it were lost, all of it would be sent again.
+        """
+        if self._acks:
+            last = len(self._acks) - 1
+            early = []
+            for number, (sn, ts) in enumerate(self._acks):
+                waits = _near(self._expected, sn) >= self._expected
+                if waits:
+                    early.append((sn, ts))
+                if waits or number == last:
+                    packing.add(self._head(ACK, ts, sn, 0), b"")
+            for sn, ts in self._repeated:
+                if _near(self._expected, sn) >= self._expected:
+                    packing.add(self._head(ACK, ts, sn, 0), b"")
+            self._repeated = early
+            self._acks.clear()
         if self._probing(now):
             packing.add(self._head(ASK, 0, 0, 0), b"")
         if self._tell:

@@ -3,7 +3,7 @@
 The wire knows nothing of this, each end decides for itself. Stock KCP halves its window at
 every loss, which random loss alone brings to nothing. Here a loss counts only when it is
 more than a tenth of what was sent (none does with `nc`); otherwise the window follows the
-queue: the smallest round trip of a round, above the smallest of the last seconds.
+queue: the mean round trip of a round, above the smallest of the last seconds.
 
 A round is the time until something sent after its beginning was acknowledged. Segments are
 numbered by transmission, so that a round needs no clock.
@@ -16,7 +16,7 @@ SPARE = 0.005
 """Seconds of queue that are always fine: smaller ones are the hosts', not the path's."""
 
 _MEMORY = 10.0
-_TOLERANCE = 0.1
+_TOLERANCE = 0.15
 _JUDGED = 128
 
 
@@ -30,7 +30,8 @@ class Congestion:
         self._starting = True
         self._limited = False
         self._round_ends = 0
-        self._round_rtt = 0.0
+        self._sum = 0.0
+        self._samples = 0
         self._floors = (0.0, 0.0)
         self._floors_since = 0.0
         self._acked = 0
@@ -42,8 +43,8 @@ class Congestion:
 
     def measured(self, rtt: float, now: float) -> None:
         """One round trip, of a segment that was sent once."""
-        if not self._round_rtt or rtt < self._round_rtt:
-            self._round_rtt = rtt
+        self._sum += rtt
+        self._samples += 1
         former, latter = self._floors
         if now - self._floors_since > _MEMORY:
             self._floors = (latter, rtt)
@@ -74,9 +75,10 @@ class Congestion:
             return
         self._round_ends = following
         self._judge_losses()
-        if self._round_rtt:
-            self._judge_queue()
-        self._round_rtt = 0.0
+        if self._samples:
+            self._judge_queue(self._sum / self._samples)
+        self._sum = 0.0
+        self._samples = 0
         self._limited = False
 
     def _judge_losses(self) -> None:
@@ -87,9 +89,9 @@ class Congestion:
             self._narrow(0.8)
         self._acked = self._lost = 0
 
-    def _judge_queue(self) -> None:
+    def _judge_queue(self, rtt: float) -> None:
         floor = min(seen for seen in self._floors if seen)
-        queue = self._round_rtt - floor
+        queue = rtt - floor
         spare = max(SPARE, floor / 4)
         if queue > spare:
             self._narrow(max(0.7, 1 - 0.5 * (queue - spare) / queue))

@@ -1,0 +1,299 @@
+"""One KCP conversation as a byte stream: KCP, parity and compression between wire and owner.
+
+All that one turn of the loop brings is taken first, then pushed, and answered by one burst:
+acknowledgements and new data together. What is written in a turn leaves together too, as
+one compressed piece. Kept in memory are the windows of KCP, eight groups of the decoder, one
+chunk of compressed data, and the backlog, which the owner watches.
+
+There is no handshake and no goodbye in KCP. `answered` is told when the other end first
+acknowledges; who has owed us that for `SILENCE` seconds, or sent nothing readable, is gone.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.carriers.kcp_crypt import OVERHEAD
+from gateway.carriers.kcp_snappy import Compressor, Decompressor
+from gateway.carriers.kcp_wire import Address, Wire
+from gateway.carriers.stream import Counts, Receiver, Remote, Stream
+from gateway.protocol import fec, kcp
+from gateway.protocol.kcp_congestion import Congestion
+from gateway.protocol.kcp_options import KcpOptions
+from gateway.protocol.wire import WireError
+
+Buffer = bytes | bytearray | memoryview
+
+SILENCE = 15.0
+CLOSE_TIME = 3.0
+REFUSED_TIME = 2.0
+"""Seconds of silence after which the host's word counts that nobody listens there."""
+
+STRANGER_WINDOW = 32
+"""Segments kept for who has not opened a stream yet."""
+
+_WHOLE_GROUP = 64
+_LOSSY_TIME = 10.0
+_REORDER = 3
+_TOLERANCE_WITH_NC = 0.5
+
+
+class Session(Stream):
+    """Either end. `ended` is called once, when it is over, before the receiver hears of it."""
+
+    carrier = "kcp"
+
+    def __init__(
+        self,
+        wire: Wire,
+        remote: Remote,
+        conv: int,
+        options: KcpOptions,
+        counts: Counts,
+        ended: Callable[["Session"], None],
+        *,
+        address: Address | None = None,
+    ) -> None:
+        self.remote = remote
+        self.conv = conv
+        self.answered: Callable[[], None] | None = None
+        self._wire = wire
+        self._address = address
+        self._options = options
+        self._counts = counts
+        self._tell_ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._kcp = _make_kcp(conv, options)
+        self._encoder = fec.Encoder(options.datashard, options.parityshard) if options.fec else None
+        self._decoder: fec.Decoder | None = None
+        self._compressor = None if options.nocomp else Compressor()
+        self._decompressor = None if options.nocomp else Decompressor()
+        self._receiver: Receiver | None = None
+        self._pending: list[bytes] = []
+        self._pending_size = 0
+        self._paused = False
+        self._busy = False
+        self._crowded = False
+        self._closing: asyncio.TimerHandle | None = None
+        self._reason: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = self._owing_since = self._loop.time()
+        self._owing = False
+        self._resent = 0
+        self._lossy_until = 0.0
+
+    @property
+    def unproved(self) -> bool:
+        """Only strangers get a small window: set the full one by `prove`."""
+        return self._kcp.receive_window < self._options.rcvwnd
+
+    def distrust(self) -> None:
+        """Bound what is kept until `prove`."""
+        self._kcp.receive_window = min(STRANGER_WINDOW, self._options.rcvwnd)
+
+    def prove(self) -> None:
+        """The other end is one that knows what it does."""
+        self._kcp.receive_window = self._options.rcvwnd
+
+    # In
+
+    def take(self, packets: list[memoryview], now: float) -> None:
+        """What has arrived; `turn` follows."""
+        if self._reason is not None:
+            return
+        for packet in packets:
+            try:
+                self._take(packet, now)
+            except WireError:
+                self._counts.count("bad-kcp")
+                continue
+            self._heard = now
+
+    def _take(self, packet: memoryview, now: float) -> None:
+        if len(packet) < fec.OVERHEAD or not fec.is_fec(packet):
+            self._kcp.receive(packet, now)
+            return
+        if self._decoder is None:
+            options = self._options
+            shards = (options.datashard, options.parityshard) if options.fec else (0, 0)
+            self._decoder = fec.Decoder(*shards)
+        own, recovered = self._decoder.decode(packet)
+        if own is not None:
+            self._kcp.receive(own, now)
+        for lost in recovered:
+            self._kcp.receive(lost, now, False)
+
+    def turn(self) -> None:
+        """Push what is in order, and answer."""
+        if self._reason is not None:
+            return
+        self._busy = True
+        self._push()
+        self._busy = False
+        if self._reason is None:
+            self._flush()
+
+    def _push(self) -> None:
+        if self._paused or self._receiver is None or self._closing:
+            return
+        pieces = self._kcp.read()
+        if not pieces:
+            return
+        data: Buffer = b"".join(pieces)
+        if self._decompressor:
+            try:
+                data = self._decompressor.decompress(bytes(data))
+            except WireError as error:
+                self._counts.count("bad-snappy")
+                self._end(str(error))
+                return
+        if data:
+            self._receiver.on_data(data)
+
+    # Out
+
+    def write(self, data: Buffer) -> None:
+        if self._reason is not None or self._closing:
+            return
+        self._pending.append(bytes(data))
+        self._pending_size += len(data)
+        self._soon()
+
+    def _soon(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._written)
+
+    def _written(self) -> None:
+        self._busy = False
+        if self._reason is None:
+            self._flush()
+
+    def _flush(self) -> None:
+        now = self._loop.time()
+        if self._pending:
+            self._submit()
+        packets = self._kcp.flush(now)
+        if packets:
+            self._send(packets, now)
+        self._look_back(now)
+        if self._reason is None:
+            self._set_timer()
+
+    def _submit(self) -> None:
+        data: Buffer = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_size = 0
+        self._kcp.write(self._compressor.compress(data) if self._compressor else data)
+        self._crowded = self._crowded or self._kcp.unsent > self.high
+
+    def _send(self, packets: list[bytes], now: float) -> None:
+        group = _WHOLE_GROUP
+        if self._encoder:
+            # Acknowledgements are said again anyway: parity is for data.
+            data = [packet for packet in packets if packet[4] == kcp.PUSH]
+            rest = [packet for packet in packets if packet[4] != kcp.PUSH]
+            packets = self._encoder.encode(data) + rest
+            if self._kcp.resent != self._resent:
+                self._resent = self._kcp.resent
+                self._lossy_until = now + _LOSSY_TIME
+            if now < self._lossy_until:
+                # What is lost at once shall not be more than parity makes good.
+                group = self._options.parityshard
+        self._wire.send(packets, self._address, group)
+
+    def _look_back(self, now: float) -> None:
+        """What has come of it: an answer, room, the end."""
+        if self._kcp.acknowledged and self.answered:
+            answered, self.answered = self.answered, None
+            answered()
+        owing = self._kcp.owed > 0
+        if owing and not self._owing:
+            self._owing_since = now
+        self._owing = owing
+        silent = now - max(self._heard, self._owing_since) if owing else 0.0
+        if silent > SILENCE or self._kcp.dead:
+            self._end(f"no answer for {silent:.0f} s")
+        elif self._closing and not owing and not self.backlog:
+            self._end("")
+        elif self._crowded and self.backlog <= self.low:
+            self._crowded = False
+            if self._receiver and not self._closing:
+                self._receiver.on_room()
+
+    def _set_timer(self) -> None:
+        due = self._kcp.due()
+        if self._timer and self._timer.when() <= due:
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None if due == kcp.NEVER else self._loop.call_at(due, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self.turn()
+
+    # The stream
+
+    def start(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        if self._reason is not None:
+            self._loop.call_soon(receiver.on_end, self._reason)
+            return
+        self._loop.call_soon(self.turn)
+
+    @property
+    def backlog(self) -> int:
+        return self._pending_size + self._kcp.unsent
+
+    @property
+    def rtt(self) -> float | None:
+        return self._kcp.srtt or None
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._loop.call_soon(self.turn)
+
+    def refused(self) -> None:
+        """The host at the other end says that nobody listens there."""
+        if self._loop.time() - self._heard > REFUSED_TIME or not self._kcp.acknowledged:
+            self._end("connection refused")
+
+    def close(self) -> None:
+        if self._reason is None and not self._closing:
+            self._closing = self._loop.call_later(CLOSE_TIME, self._end, "")
+            self._soon()
+
+    def abort(self) -> None:
+        self._end("aborted")
+
+    def _end(self, reason: str) -> None:
+        if self._reason is not None:
+            return
+        self._reason = "" if self._closing else reason
+        for timer in (self._timer, self._closing):
+            if timer:
+                timer.cancel()
+        self._pending.clear()
+        self._tell_ended(self)
+        if self._receiver:
+            self._loop.call_soon(self._receiver.on_end, self._reason)
+
+
+def _make_kcp(conv: int, options: KcpOptions) -> kcp.Kcp:
+    tolerance = {"tolerance": _TOLERANCE_WITH_NC} if options.nc else {}
+    congestion = Congestion(options.sndwnd, **tolerance)
+    return kcp.Kcp(
+        conv,
+        options.mtu - OVERHEAD - (fec.OVERHEAD if options.fec else 0),
+        send_window=options.sndwnd,
+        receive_window=options.rcvwnd,
+        congestion=congestion,
+        interval=options.interval / 1000,
+        nodelay=options.nodelay,
+        # Parity makes good within a group: before its end nothing is given up.
+        reorder=max(options.resend or _REORDER, options.datashard if options.fec else 0),
+    )
