@@ -120,19 +120,24 @@ def _main(argv: Sequence[str]) -> int:
         elif not command.unsupported:
             print(USAGE, end="", file=sys.stderr)
             return 2
-    tree, config, _ = _configuration(command)
+    tree, config, report = _configuration(command)
     for line in config.warnings:
         _say("warning", line)
     if command.output:
         print(render.render(plain(tree), command.output), end="")
         return 0
     if command.check:
+        from gateway.check import look  # noqa: PLC0415 (only a check needs the sources)
+
+        for line in look(config):
+            _say("warning", line)
         print("configuration is good", file=sys.stderr)
-        print(render.render(render.effective(config), "yaml"), end="")
+        cpus = len(os.sched_getaffinity(0))
+        print(render.explained(config, report.origins, cpus), end="")
         return 0
     from gateway.supervisor.run import run  # noqa: PLC0415 (checks must not need the data plane)
 
-    del argv, command, tree  # they hold secrets, and children inherit this memory
+    del argv, command, tree, report  # they hold secrets, and children inherit this memory
     return run(config)
 
 

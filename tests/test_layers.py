@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ctl": frozenset(
         {"protocol.messages", "protocol.instances", "protocol.forwarding", "doctor (lazily)"}
     ),
-    "cli": BELOW_WORKERS | {"workers", "supervisor", "log"},
+    "check": frozenset({"protocol", "config", "sources"}),
+    "cli": BELOW_WORKERS | {"workers", "supervisor", "log", "check"},
     "__main__": frozenset({"cli"}),
 }
 """Room to rooms, or to single modules of one. Its own room and `errors` are everyone's."""

@@ -61,6 +61,8 @@ class Admitted:
 
     credentials: tuple[Credential, ...]
     authers: tuple[AutherSpec, ...] = ()
+    places: tuple[tuple[str, str], ...] = ()
+    """Usernames of `credentials`, and where each was said."""
 
 
 def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
@@ -79,6 +81,7 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
             report.error(item.place, f"authers: {shown(name)} is there twice, first at {first}")
         auther = Auther(name, item.place, parse_places(entries, "authers", report))
         found.setdefault(name, auther)
+        report.origins["authers", name] = item.place
         if "auths" in entries:
             for node in items_of(entries["auths"].node, "authers.auths", report):
                 _add(auther, node, report)
@@ -101,6 +104,7 @@ def _add(auther: Auther, node: Node, report: Report) -> None:
         report.error(node.place, f"username: {credential.username} is there twice, {first}")
         return
     auther.known[credential.username] = (credential, node.place)
+    report.origins[f"authers {auther.name}", "credential", credential.username] = node.place
 
 
 def _credential(node: Node, where: str, report: Report) -> Credential | None:
@@ -191,7 +195,7 @@ def credentials_of(
         return _single(handler, nets, report)
     if "auth" in handler and not handler["auth"].node.is_empty:
         report.warn(handler["auth"].place, "handler.auth: ignored, as an auther is given")
-    merged: dict[Credential, None] = {}
+    merged: dict[Credential, str] = {}
     specs: dict[str, AutherSpec] = {}
     for name, place in names:
         auther = authers.get(name)
@@ -205,8 +209,9 @@ def credentials_of(
         if spec is not None:
             specs[name] = spec
         else:
-            merged |= dict.fromkeys(credential for credential, _ in auther.credentials)
-    return Admitted(tuple(merged), tuple(specs.values()))
+            merged |= dict(auther.credentials)
+    places = tuple((credential.username, where) for credential, where in merged.items())
+    return Admitted(tuple(merged), tuple(specs.values()), places)
 
 
 def _names(handler: dict[str, Entry], report: Report) -> list[tuple[str, str]] | None:
@@ -248,7 +253,7 @@ def _single(
     _check_own(credential, frozenset(str(net.ip) for net in nets), node.place, report)
     if nets and (problem := cannot_be_a_peer(ip_address(credential.username), nets)):
         report.warn(node.place, f"username: {credential.username} {problem}")
-    return Admitted((credential,))
+    return Admitted((credential,), places=((credential.username, node.place),))
 
 
 def _check_own(credential: Credential, own: frozenset[str], place: str, report: Report) -> None:

@@ -58,6 +58,12 @@ def build(
     user = _user(built, report)
     level = _level(top, report)
     _name_unused(authers, routers, report)
+    if debug:
+        report.origins["log", "level"] = "-D"
+    if instance is not None:
+        report.origins["instance",] = "--instance"
+    if user is not None:
+        report.origins["user",] = next(found.user_place for found in built if found.user)
     name = _instance(instance, services, report)
     report.raise_errors()
     return Config(

@@ -44,6 +44,9 @@ def parse_routers(top: dict[str, Entry], report: Report) -> dict[str, Router]:
             first = found[name].place
             report.error(item.place, f"routers: {shown(name)} is there twice, first at {first}")
         found.setdefault(name, router)
+        report.origins["routers", name] = item.place
+        for network, place in router.places.items():
+            report.origins["routers", name, str(network)] = place
     return found
 
 

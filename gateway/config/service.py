@@ -111,11 +111,27 @@ def build_service(
         commands=outer.commands(bag),
         place=node.place,
     )
-    for key in ("name", "addr"):
-        if key in entries:
-            report.origins[node.place, "service", key] = entries[key].node.place
+    _trace(entries, handler, service, admitted, report)
     user = bag.one(options.USER)
     return Built(service, user, bag.place(options.USER) if user else "")
+
+
+def _trace(
+    entries: dict[str, Entry],
+    handler: dict[str, Entry],
+    service: Service,
+    admitted: Admitted | None,
+    report: Report,
+) -> None:
+    """Note where was said what is no option."""
+    for key in ("name", "addr"):
+        if key in entries:
+            report.origins[service.place, "service", key] = entries[key].node.place
+    for key in ("auther", "authers", "auth"):
+        if key in handler:
+            report.origins.setdefault((service.place, "auther"), handler[key].node.place)
+    for username, place in admitted.places if admitted is not None else ():
+        report.origins.setdefault((service.place, "credential", username), place)
 
 
 def _name(entries: dict[str, Entry], report: Report) -> str:
@@ -180,6 +196,8 @@ def _routes(
         for given in bag.many(option):
             route = _with_gateway(given, gw)
             earlier = found.setdefault(route.network, route)
+            key = (bag.service, "route", str(route.network))
+            bag.report.origins.setdefault(key, bag.place(option))
             if earlier != route:
                 bag.complain(option, f"{route.network} is there twice, with different gateways")
             _check_default(bag, option, route, targets)

@@ -166,7 +166,8 @@ def test_effective_hides_secrets_and_fills_in_defaults():
                     "nodes": [
                         {"name": "target-0", "addr": "[2001:db8::1]:8421"},
                         {"name": "target-1", "addr": "hub:9"},
-                    ]
+                    ],
+                    "selector": {"strategy": "round", "maxFails": 1, "failTimeout": "10s"},
                 },
                 "metadata": {"user": "nobody"},
             },

@@ -1,0 +1,143 @@
+"""What `gateway -t` looks at beside the configuration's own sense: this host, and files.
+
+All of it is a warning: the configuration may be meant for another host, and a file may be
+readable only for the user that the gateway becomes. Nothing here needs to be root.
+"""
+
+import importlib.util
+import pwd
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv6Network, ip_network
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.config.model import AutherSpec, Config, Interface, Network, RouterSpec, Service
+from gateway.config.nets import cannot_be_a_peer
+from gateway.protocol.packet import is_v4, unpack_address
+from gateway.sources.errors import SourceError
+from gateway.sources.files import read_file
+from gateway.sources.parse import PROBLEMS_KEPT, Parsed, credentials_of_text, routes_of_text
+from gateway.sources.tables import Prefixed
+
+NAMESPACES = Path("/run/netns")
+DEVICES = Path("/sys/class/net")
+
+Spec = TypeVar("Spec", AutherSpec, RouterSpec)
+Nets = tuple[Interface, ...]
+
+
+def look(config: Config) -> list[str]:
+    """One line for each thing that will not work as it is here."""
+    lines = [*_user(config)]
+    for service in config.services:
+        lines += _host(service)
+    for auther, nets in _together((a, s.nets) for s in config.services for a in s.authers):
+        lines += _packages(f'auther "{auther.name}"', auther)
+        lines += _credentials(auther, nets)
+    routers = ((s.router, s.nets) for s in config.services if s.router is not None)
+    for router, nets in _together(routers):
+        lines += _packages(f'router "{router.name}"', router)
+        lines += _routes(router, nets)
+    return lines
+
+
+def _together(given: Iterable[tuple[Spec, Nets]]) -> Iterator[tuple[Spec, Nets]]:
+    """Each auther or router once, with the nets of all the services that use it."""
+    found: dict[str, tuple[Spec, Nets]] = {}
+    for spec, nets in given:
+        earlier = found.get(spec.name, (spec, ()))[1]
+        found[spec.name] = (spec, earlier + nets)
+    yield from found.values()
+
+
+def _user(config: Config) -> Iterator[str]:
+    if config.user is None or config.user.isdigit():
+        return
+    try:
+        pwd.getpwnam(config.user)
+    except KeyError:
+        yield f'user: "{config.user}" is no user of this host'
+
+
+def _host(service: Service) -> Iterator[str]:
+    for name, namespace in (("netns", service.netns), ("netns.out", service.netns_out)):
+        if namespace is not None and not (NAMESPACES / namespace).exists():
+            yield f"{service.place}: {name}: there is no network namespace {namespace} here"
+    device = service.interface
+    if device is not None and service.netns_out is None and not (DEVICES / device).exists():
+        yield f"{service.place}: interface: there is no device {device} here"
+    if service.dns and shutil.which("resolvectl") is None:
+        yield f"{service.place}: dns: needs resolvectl (systemd-resolved), which is not here"
+
+
+def _packages(whose: str, spec: AutherSpec | RouterSpec) -> Iterator[str]:
+    needs = {
+        "redis": ("redis", spec.redis is not None),
+        "aiohttp": ("http", spec.http is not None or spec.plugin is not None),
+    }
+    for package, (extra, needed) in needs.items():
+        if needed and importlib.util.find_spec(package) is None:
+            remedy = f"install it with: pip install 'tun-gateway[{extra}]'"
+            yield f"{whose} needs the Python package {package}, an extra: {remedy}"
+
+
+def _credentials(auther: AutherSpec, nets: Nets) -> Iterator[str]:
+    if auther.file is None:
+        return
+    path = auther.file.path
+    try:
+        parsed = credentials_of_text(read_file(path), path)
+    except SourceError as error:
+        yield f"{path}: {error}"
+        return
+    yield from _problems(path, parsed)
+    own = {net.ip for net in nets}
+    wrong = []
+    for a16 in parsed.table:
+        address = unpack_address(a16)
+        if address in own:
+            wrong.append(f"{path}: {address} is the server's own address")
+        elif problem := cannot_be_a_peer(address, nets):
+            wrong.append(f"{path}: {address} {problem}")
+    yield from _first(path, wrong)
+
+
+def _routes(router: RouterSpec, nets: Nets) -> Iterator[str]:
+    if router.file is None:
+        return
+    path = router.file.path
+    try:
+        parsed = routes_of_text(read_file(path), path)
+    except SourceError as error:
+        yield f"{path}: {error}"
+        return
+    yield from _problems(path, parsed)
+    own = {net.ip for net in nets}
+    wrong = []
+    for prefix, a16 in parsed.table.items():
+        gateway = unpack_address(a16)
+        if gateway in own:
+            wrong.append(f"{path}: {_network(prefix)}: {gateway} is this host itself")
+        elif problem := cannot_be_a_peer(gateway, nets):
+            wrong.append(f"{path}: {_network(prefix)}: {gateway} {problem}")
+    yield from _first(path, wrong)
+
+
+def _problems(path: str, parsed: Parsed[bytes] | Parsed[Prefixed]) -> Iterator[str]:
+    yield from parsed.problems
+    if parsed.problem_count > len(parsed.problems):
+        yield f"{path}: and {parsed.problem_count - len(parsed.problems):,} more like these"
+
+
+def _first(path: str, lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:PROBLEMS_KEPT]
+    if len(lines) > PROBLEMS_KEPT:
+        yield f"{path}: and {len(lines) - PROBLEMS_KEPT:,} more like these"
+
+
+def _network(prefix: Prefixed) -> Network:
+    a16, length = prefix
+    if is_v4(a16):
+        return ip_network(f"{unpack_address(a16)}/{length - 96}")
+    return IPv6Network((a16, length))

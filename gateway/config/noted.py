@@ -1,0 +1,98 @@
+"""Documents whose values say where they come from, as YAML with comments.
+
+    mtu: 1300                 # -L #1
+    # name: the kernel's choice  # default
+
+A line that is all comment tells what is decided later on, or what nothing was said about.
+The text can be read again as a configuration, comments being nothing to YAML.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from gateway.config.tree import Plain, Scalar, one_line
+
+DEFAULT = "default"
+_WIDEST = 56
+"""Columns before a comment; where a line is longer its comment follows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A value and where it comes from. `only_said`: it stands in a comment alone."""
+
+    value: Plain
+    note: str
+    only_said: bool = False
+
+
+Origins = Mapping[tuple[str, ...], str]
+"""Where what is in effect was said, as `Report` has it."""
+
+Document = Noted | Scalar | Sequence["Document"] | Mapping[str, "Document"]
+
+
+def bare(document: Document) -> Plain:
+    """The document without its notes."""
+    if isinstance(document, Noted):
+        return document.value
+    if isinstance(document, Mapping):
+        return {key: bare(value) for key, value in document.items() if not _said(value)}
+    if isinstance(document, Sequence) and not isinstance(document, str):
+        return [bare(item) for item in document]
+    return document
+
+
+def annotated(document: Document) -> str:
+    """The document as YAML, each note in a comment behind its value. Pure ASCII."""
+    lines = list(_lines(document, ""))
+    width = max((len(line) for line, note in lines if note and len(line) <= _WIDEST), default=0)
+    return "".join(
+        f"{line:<{width}}  # {ascii(one_line(note))[1:-1]}\n" if note else f"{line}\n"
+        for line, note in lines
+    )
+
+
+def _said(document: Document) -> bool:
+    return isinstance(document, Noted) and document.only_said
+
+
+def _lines(document: Document, indent: str) -> Iterator[tuple[str, str]]:
+    """Lines and their notes."""
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            yield from _entry(key, value, indent)
+    elif isinstance(document, list):
+        for item in document:
+            yield from _item(item, indent)
+
+
+def _entry(key: str, value: Document, indent: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Noted):
+        mark = "# " if value.only_said else ""
+        text = str(value.value) if value.only_said else _scalar(value.value)
+        yield f"{indent}{mark}{key}: {text}", value.note
+    elif isinstance(value, Mapping | list) and value:
+        yield f"{indent}{key}:", ""
+        yield from _lines(value, indent + "  " if isinstance(value, Mapping) else indent)
+    else:
+        yield f"{indent}{key}: {_scalar(bare(value))}", ""
+
+
+def _item(item: Document, indent: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(item, Mapping):
+        note = item.note if isinstance(item, Noted) else ""
+        yield f"{indent}- {_scalar(bare(item))}", note
+        return
+    mark = "- "
+    for line, note in _lines(item, indent + "  "):
+        yield f"{indent}{mark}{line[len(indent) + 2 :]}", note
+        mark = "  "
+
+
+def _scalar(value: Plain) -> str:
+    """One value on one line; a list in brackets."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=False)
+    return str(text).removesuffix("\n").removesuffix("\n...")
