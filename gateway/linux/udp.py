@@ -23,6 +23,7 @@ import psutil
 
 from gateway.errors import HostError
 from gateway.linux import netns, reuseport
+from gateway.protocol.packet import Endpoint, pack_address, unpack_address
 
 RECEIVE_BUFFER = 8 << 20
 SEND_BUFFER = 1 << 20
@@ -137,6 +138,30 @@ def disconnect(sock: socket.socket) -> None:
         number = ctypes.get_errno()
         if number != errno.EAFNOSUPPORT:
             raise OSError(number, os.strerror(number))
+
+
+def send_to(sock: socket.socket, datagram: bytes, endpoint: Endpoint) -> None:
+    """From an unconnected socket, without waiting. Raises OSError."""
+    address = unpack_address(endpoint.address)
+    if sock.family == socket.AF_INET:
+        where: tuple[str, int] | tuple[str, int, int, int] = (str(address), endpoint.port)
+    else:
+        text = f"::ffff:{address}" if address.version == 4 else str(address)
+        where = (text, endpoint.port, 0, endpoint.scope)
+    sock.sendto(datagram, socket.MSG_DONTWAIT, where)
+
+
+def senders(sock: socket.socket, most: int) -> Iterator[Endpoint]:
+    """Where the datagrams came from that wait on an unconnected socket; they are taken."""
+    for _ in range(most):
+        try:
+            _, name = sock.recvfrom(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            continue  # what ICMP left there: an earlier datagram went nowhere
+        scope = name[3] if len(name) > 3 else 0
+        yield Endpoint(pack_address(ip_address(name[0].partition("%")[0])), name[1], scope)
 
 
 def source_gone(sock: socket.socket) -> bool:

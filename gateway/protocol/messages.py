@@ -343,6 +343,16 @@ class PeerStatus(msgspec.Struct, frozen=True):
     software: str = ""
 
 
+class TargetStatus(msgspec.Struct, frozen=True):
+    """One of the servers a client may use. `fails`: unanswered since its last answer."""
+
+    target: str
+    state: Literal["used", "healthy", "failed", "unknown"]
+    backup: bool
+    rtt_ms: float | None
+    fails: int
+
+
 class UplinkStatus(msgspec.Struct, frozen=True):
     """The client's side. `state`: resolving, registering, up, lost, unwatched (no keepalive)."""
 
@@ -362,6 +372,11 @@ class UplinkStatus(msgspec.Struct, frozen=True):
     tx_packets: int
     tx_bytes: int
     tx_dropped: int
+    strategy: str = ""
+    targets: tuple[TargetStatus, ...] = ()
+    path_mtu: int | None = None
+    mtu_fits: bool | None = None
+    mtu_advice: int | None = None
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):

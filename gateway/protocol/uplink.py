@@ -12,59 +12,46 @@
 While up there is a heartbeat every `ttl`; while registering the first one is repeated
 sooner, after half a second and then twice as long each time, as a first datagram is the
 one most easily lost. While lost there are probes, twice a second with jitter, each a
-heartbeat from a new source port, since a mapping on the way may be what died. Probes
-take turns among all known endpoints of all targets, beginning with the last good one.
+heartbeat from a new source port, since a mapping on the way may be what died. Probes begin
+with the last good endpoint and go on as `probing` says; which targets are asked while up,
+and when one of them takes over, is `standby`'s. With `parallel` all are asked at once,
+from the spare socket, and the first that answers is used.
+
 Names are resolved anew meanwhile, at most once a second each; no answer is waited for,
 an empty one changes nothing. Refusals never hasten a probe, so they cannot spin. With
 keepalive off silence means nothing: one heartbeat at start, and nothing more until the
 kernel says that it went nowhere.
 
-A probe's ack cannot reach a port that was given up already, so the pause between
-probes follows a known round trip over the usual half second; while none is known,
-every fourth pause is a long one, in case the way is longer than that.
-
 The machine does nothing itself: it takes events and the time, and leaves `actions`.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import Protocol
 
+from gateway.protocol.figures import Figures
 from gateway.protocol.packet import Endpoint
+from gateway.protocol.probing import Probing
+from gateway.protocol.selector import Node, Selector
+from gateway.protocol.standby import Standby
+from gateway.protocol.targets import (
+    RESOLVE_INTERVAL,
+    Health,
+    Known,
+    Standing,
+    Target,
+    find,
+    owner,
+)
 
 LOST_PERIODS = 3
 FIRST_REPEAT = 0.5
 """Seconds after which the first heartbeat is repeated; doubled each time, up to `ttl`."""
-PROBE_INTERVAL = 0.5
-PROBE_JITTER = 0.1
-"""Seconds that a pause between probes may be shorter or longer."""
-PROBE_ROUND_TRIPS = 1.5
-LONGEST_PROBE_INTERVAL = 3.0
-PATIENT_PROBE_INTERVAL = 1.0
-PATIENT_EVERY = 4
-PATIENT_AFTER = 20
-"""Probes without an answer, and with no round trip known, before some pauses get longer."""
-RESOLVE_INTERVAL = 1.0
-RESOLVE_PATIENCE = 5.0
-"""Seconds after which an unanswered question is asked again."""
-LOSS_WINDOW = 20
-RTT_GAIN = 1 / 8
-"""Weight of a new sample in the smoothed RTT (RFC 6298, 2.3)."""
-
-
-class Target(Protocol):
-    """A server as the user named it."""
-
-    @property
-    def host(self) -> str:
-        """A name, or an address as text."""
-
-    @property
-    def port(self) -> int:
-        """The UDP port."""
+REGISTER_PATIENCE = 5.0
+"""Seconds that one of several targets has for its first ack."""
+MOVE_PATIENCE = 2.0
+"""The same for one that answered a moment ago."""
 
 
 class State(Enum):
@@ -97,25 +84,22 @@ class SendHeartbeat:
     """Send a heartbeat to where the socket is connected."""
 
 
-Action = Resolve | Connect | SendHeartbeat
+@dataclass(frozen=True)
+class Check:
+    """Send a heartbeat to the endpoint from the spare socket; its ack is `checked`."""
+
+    endpoint: Endpoint
+    renew_port: bool
 
 
-class _Known:
-    """A target, what its name stood for last, and when that was asked."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.endpoints: tuple[Endpoint, ...] = ()
-        self.asked = -inf
-        self.waiting = False
-
-    def askable(self) -> float:
-        """When it may be asked again."""
-        return self.asked + (RESOLVE_PATIENCE if self.waiting else RESOLVE_INTERVAL)
+Action = Resolve | Connect | SendHeartbeat | Check
 
 
 class Uplink:
-    """The client's side of a service. `random` gives floats from [0, 1)."""
+    """The client's side of a service. `random` gives floats from [0, 1).
+
+    `selector` has as many nodes as there are targets; `key` is what `hash` goes by.
+    """
 
     def __init__(
         self,
@@ -123,6 +107,8 @@ class Uplink:
         ttl: float,
         keepalive: bool,
         random: Callable[[], float],
+        selector: Selector | None = None,
+        key: bytes = b"",
     ) -> None:
         self.ttl = ttl
         self.keepalive = keepalive
@@ -135,8 +121,13 @@ class Uplink:
         self.acks = 0
         self.reconnects = 0
         self._random = random
-        self._known = [_Known(target) for target in targets]
+        self._selector = selector or Selector("round", [Node()] * len(targets), random)
+        self._key = key
+        self._known = [Known(target, index) for index, target in enumerate(targets)]
+        self._order = self._known
         self._current = self._known[0]
+        self._probing = Probing(self._known, self._selector, key, random)
+        self._standby = Standby(self._known, self._selector, key, ttl, random)
         self._asking = 0
         self._ask_at = inf
         self._heartbeat_at = inf
@@ -144,9 +135,9 @@ class Uplink:
         self._lost_at = inf
         self._probe_at = inf
         self._sent = -inf
-        self._probes = 0
         self._was_up = False
-        self._figures = _Figures()
+        self._settled = False
+        self._figures = Figures()
         self._actions: list[Action] = []
 
     @property
@@ -169,25 +160,45 @@ class Uplink:
         """Share of unanswered heartbeats, 0 to 1, over the last 20 that were sent while up."""
         return self._figures.loss
 
+    @property
+    def strategy(self) -> str:
+        """How one of several targets is chosen."""
+        return self._selector.strategy
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """All that may be sent to."""
+        return [endpoint for known in self._known for endpoint in known.endpoints]
+
+    def standings(self) -> list[Standing]:
+        """How each target is, in the order of the configuration."""
+        return [self._standing(known) for known in self._known]
+
     def start(self, now: float) -> None:
         """Begin. Called once."""
         self._enter(State.RESOLVING, now)
-        self._ask_next(now)
+        first = self._known[self._selector.select(now, self._key) or 0]
+        others = [known for known in self._known if known is not first]
+        self._order = [first, *sorted(others, key=self._is_backup)]
+        for _ in self._known if self._races else self._known[:1]:
+            self._ask_next(now)
 
     def resolved(self, now: float, target: Target, endpoints: Sequence[Endpoint]) -> None:
         """The answer to a `Resolve`, best endpoint first. None at all is a failure."""
         if not endpoints:
             self.resolve_failed(now, target)
             return
-        known = self._find(target)
+        known = find(self._known, target)
         known.waiting = False
         known.endpoints = tuple(endpoints)
         if self.state is State.RESOLVING:
-            self._register(known, now)
+            self._register(known, known.endpoints[0], REGISTER_PATIENCE, now)
+        elif self.state is State.REGISTERING and self._races:
+            self._check_others(now)
 
     def resolve_failed(self, now: float, target: Target) -> None:
         """The name means nothing now; what it meant before stays good."""
-        self._find(target).waiting = False
+        find(self._known, target).waiting = False
         if self.state is State.RESOLVING:
             self._ask_at = max(now, min(known.askable() for known in self._known))
 
@@ -199,6 +210,10 @@ class Uplink:
         self.last_ack = now
         self.observed = observed
         self._figures.answered(now)
+        self._current.answered_at = now
+        self._selector.succeeded(self._current.index)
+        if self.rtt is not None:
+            self._selector.measured(self._current.index, self.rtt)
         self._lost_at = now + LOST_PERIODS * self.ttl if self.keepalive else inf
         if self.state in (State.UP, State.UNWATCHED):
             self._was_up = True
@@ -208,6 +223,19 @@ class Uplink:
         self.reconnects += self._was_up
         self._was_up = True
         self._enter(State.UP if self.keepalive else State.UNWATCHED, now)
+        self._standby.begin(self._current, now)
+
+    def checked(self, now: float, endpoint: Endpoint) -> None:
+        """An ack came to the spare socket, from this endpoint."""
+        known = owner(self._known, endpoint)
+        if known is None or known is self._current:
+            return
+        known.answered_at = now
+        self._standby.answered(known, endpoint, now)
+        if self.state is State.UP and (better := self._standby.move(self._current)):
+            self._register(*better, MOVE_PATIENCE, now)
+        elif self._races and self._searching:
+            self._register(known, endpoint, MOVE_PATIENCE, now)
 
     def refused(self, now: float) -> None:
         """The kernel said ECONNREFUSED: nobody listens there."""
@@ -219,7 +247,7 @@ class Uplink:
 
     def due(self) -> float | None:
         """When `advance` is needed next; None: only an event can bring anything."""
-        at = min(self._ask_at, self._heartbeat_at, self._lost_at, self._probe_at)
+        at = min(self._ask_at, self._heartbeat_at, self._lost_at, self._probe_at, self._check_at)
         return None if at == inf else at
 
     def advance(self, now: float) -> None:
@@ -233,23 +261,61 @@ class Uplink:
         if now >= self._heartbeat_at:
             self._send(now)
             self._heartbeat_at = now + self._next_gap()
+        if now >= self._check_at:
+            self._ask_standby(now)
 
     def actions(self) -> list[Action]:
         """What is to be done, in order; each is given out once."""
         drained, self._actions = self._actions, []
         return drained
 
-    def _register(self, known: _Known, now: float) -> None:
-        self._ask_at = inf
+    @property
+    def _races(self) -> bool:
+        return self._selector.strategy == "parallel" and len(self._known) > 1
+
+    @property
+    def _searching(self) -> bool:
+        """Whether whoever answers first is the one."""
+        beginning = self.state is State.REGISTERING and not self._settled
+        return beginning or self.state is State.LOST
+
+    @property
+    def _check_at(self) -> float:
+        return self._standby.due(self._current) if self.state is State.UP else inf
+
+    def _is_backup(self, known: Known) -> bool:
+        return self._selector.nodes[known.index].backup
+
+    def _standing(self, known: Known) -> Standing:
+        fails = self._selector.fails(known.index)
+        rtt = self._selector.rtt(known.index)
+        state: Health = "unknown" if known.answered_at is None else "healthy"
+        if known is self._current and self.state in (State.UP, State.UNWATCHED):
+            state = "used"
+        elif fails:
+            state = "failed"
+        return Standing(known.target, state, self._is_backup(known), rtt, fails)
+
+    def _register(self, known: Known, endpoint: Endpoint, patience: float, now: float) -> None:
+        """Go to this endpoint; while up or lost another one is left for it."""
+        self._settled = self.state is not State.RESOLVING
+        first = not self._settled
+        self._ask_at = self._probe_at = inf
         self._current = known
-        self.endpoint = known.endpoints[0]
-        self._actions.append(Connect(self.endpoint, renew_port=False))
+        if not first and endpoint != self.endpoint:
+            self._figures.forget_rtt()
+        self.endpoint = endpoint
+        self._actions.append(Connect(endpoint, renew_port=not first))
+        self._figures.reconnected()
         self._enter(State.REGISTERING if self.keepalive else State.UNWATCHED, now)
         self._send(now)
         if self.keepalive:
             self._repeat = FIRST_REPEAT
             self._heartbeat_at = now + self._next_gap()
-            self._lost_at = now + LOST_PERIODS * self.ttl
+            whole = LOST_PERIODS * self.ttl
+            self._lost_at = now + (whole if len(self._known) == 1 else min(whole, patience))
+        if first and self._races:
+            self._check_others(now)
 
     def _next_gap(self) -> float:
         """Seconds from this heartbeat to the next."""
@@ -265,8 +331,10 @@ class Uplink:
             return
         self._heartbeat_at = inf
         self._lost_at = inf
-        self._probes = 0
-        self._probe_at = max(now, self._sent + self._pause())
+        self._selector.failed(self._current.index, now)
+        self._standby.lost(self._current, now)
+        self._probing.begin()
+        self._probe_at = max(now, self._sent + self._probing.pause(self.rtt))
         self._enter(State.LOST, now)
 
     def _probe(self, now: float) -> None:
@@ -274,37 +342,29 @@ class Uplink:
             if now >= known.askable():
                 self._ask(known, now)
         previous = self.endpoint
-        self.endpoint = self._next_endpoint()
+        self._current, self.endpoint = self._probing.next(self._current, previous, now)
         if previous is not None and self.endpoint.address != previous.address:
             self._figures.forget_rtt()
         self._actions.append(Connect(self.endpoint, renew_port=True))
         self._figures.reconnected()
         self._send(now)
-        self._probes += 1
-        self._probe_at = now + self._pause()
+        if self._races:
+            self._check_others(now)
+        self._probe_at = now + self._probing.pause(self.rtt)
 
-    def _next_endpoint(self) -> Endpoint:
-        """The last good endpoint first, then all in turn."""
-        turns = [(known, endpoint) for known in self._known for endpoint in known.endpoints]
-        at = (self._current, self.endpoint)
-        if at not in turns:
-            following = 0
-        elif self._probes == 0:
-            following = turns.index(at)
-        else:
-            following = (turns.index(at) + 1) % len(turns)
-        self._current, endpoint = turns[following]
-        return endpoint
+    def _check_others(self, now: float) -> None:
+        for number, endpoint in enumerate(self._probing.others(self._current, now)):
+            self._check(endpoint, renew_port=number == 0)
 
-    def _pause(self) -> float:
-        """Seconds to the next probe."""
-        jitter = (2 * self._random() - 1) * PROBE_JITTER
-        if self.rtt is not None:
-            wanted = min(self.rtt * PROBE_ROUND_TRIPS, LONGEST_PROBE_INTERVAL)
-            return max(PROBE_INTERVAL, wanted) + jitter
-        if self._probes > PATIENT_AFTER and self._probes % PATIENT_EVERY == 0:
-            return PATIENT_PROBE_INTERVAL + jitter
-        return PROBE_INTERVAL + jitter
+    def _ask_standby(self, now: float) -> None:
+        names, questions = self._standby.ask(self._current, now)
+        for known in names:
+            self._ask(known, now)
+        for endpoint, renew_port in questions:
+            self._check(endpoint, renew_port=renew_port)
+
+    def _check(self, endpoint: Endpoint, *, renew_port: bool) -> None:
+        self._actions.append(Check(endpoint, renew_port))
 
     def _send(self, now: float) -> None:
         self._actions.append(SendHeartbeat())
@@ -315,7 +375,7 @@ class Uplink:
     def _ask_next(self, now: float) -> None:
         """Ask one target and come back soon: another may answer faster."""
         for step in range(len(self._known)):
-            known = self._known[(self._asking + step) % len(self._known)]
+            known = self._order[(self._asking + step) % len(self._order)]
             if now >= known.askable():
                 self._asking = (self._asking + step + 1) % len(self._known)
                 self._current = known
@@ -324,63 +384,11 @@ class Uplink:
         soonest = min(known.askable() for known in self._known)
         self._ask_at = max(now + RESOLVE_INTERVAL, soonest)
 
-    def _ask(self, known: _Known, now: float) -> None:
+    def _ask(self, known: Known, now: float) -> None:
         known.asked = now
         known.waiting = True
         self._actions.append(Resolve(known.target))
 
-    def _find(self, target: Target) -> _Known:
-        for known in self._known:
-            if known.target == target:
-                return known
-        raise ValueError(f"{target.host}:{target.port} is no target of this uplink")
-
     def _enter(self, state: State, now: float) -> None:
         self.state = state
         self.state_since = now
-
-
-class _Figures:
-    """RTT and loss. A heartbeat is settled by the next ack, or by a later one's."""
-
-    def __init__(self) -> None:
-        self.rtt: float | None = None
-        self.rtt_last: float | None = None
-        self._outstanding: list[tuple[float, bool]] = []  # when sent, whether it counts
-        self._settled: deque[bool] = deque(maxlen=LOSS_WINDOW)
-
-    @property
-    def loss(self) -> float | None:
-        if not self._settled:
-            return None
-        return self._settled.count(False) / len(self._settled)
-
-    def sent(self, now: float, *, counts: bool) -> None:
-        self._outstanding.append((now, counts))
-
-    def answered(self, now: float) -> None:
-        """The newest heartbeat was answered, earlier ones were not.
-
-        Which one an ack belongs to is only known when one is outstanding.
-        """
-        if not self._outstanding:
-            return
-        if len(self._outstanding) == 1:
-            self._sample(now - self._outstanding[0][0])
-        _, counts = self._outstanding.pop()
-        self.reconnected()
-        if counts:
-            self._settled.append(True)
-
-    def reconnected(self) -> None:
-        """No ack can come any more for what is outstanding."""
-        self._settled.extend(False for _, counts in self._outstanding if counts)
-        self._outstanding.clear()
-
-    def forget_rtt(self) -> None:
-        """The server is another one."""
-        self.rtt = None
-
-    def _sample(self, rtt: float) -> None:
-        self.rtt_last = rtt
-        self.rtt = rtt if self.rtt is None else self.rtt + RTT_GAIN * (rtt - self.rtt)

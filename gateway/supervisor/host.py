@@ -43,7 +43,7 @@ class HostSide:
         self._routes: SystemRoutes | None = None
         self._monitor: RouteMonitor | None = None
         self._masquerade: Masquerade | None = None
-        self._endpoint: Endpoint | None = None
+        self._endpoints: tuple[Endpoint, ...] = ()
         self._left = Left()
         self._timer: Timer | None = None
         self._mended = 0.0
@@ -82,10 +82,10 @@ class HostSide:
         self._extra = extra
         self._want_all()
 
-    def keep_outside(self, endpoint: Endpoint) -> None:
-        """Before the uplink connects: its datagrams must never take the tunnel."""
-        if endpoint != self._endpoint:
-            self._endpoint = endpoint
+    def keep_outside(self, *endpoints: Endpoint) -> None:
+        """Before the uplink sends there: its datagrams must never take the tunnel."""
+        if endpoints != self._endpoints:
+            self._endpoints = endpoints
             self._want_all()
 
     def mend(self, *, new_device: bool = False) -> None:
@@ -122,7 +122,7 @@ class HostSide:
 
     def _wanted(self) -> list[tuple[Network, Address | None]]:
         """The routes for now. A server's own packets never take a peer for a default route."""
-        default = self._service.role is Role.CLIENT and self._endpoint is not None
+        default = self._service.role is Role.CLIENT and bool(self._endpoints)
         routes = [(route.network, route.gateway) for route in self._service.routes]
         return [found for found in (*routes, *self._extra) if default or found[0].prefixlen]
 
@@ -135,11 +135,12 @@ class HostSide:
                 self._troubles["routes"] = str(error)
                 self._tell_problems()
                 return
-        endpoints: tuple[Address, ...] = ()
-        if self._endpoint is not None:
-            address = unpack_address(self._endpoint.address)
-            if not (address.is_loopback or address.is_link_local):  # no route leads these astray
-                endpoints = (address,)
+        found = dict.fromkeys(unpack_address(each.address) for each in self._endpoints)
+        endpoints = tuple(
+            address
+            for address in found
+            if not (address.is_loopback or address.is_link_local)  # no route leads these astray
+        )
         self._want(routes=self._wanted(), endpoints=endpoints)
 
     def _open_routes(self) -> None:

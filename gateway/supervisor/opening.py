@@ -19,8 +19,10 @@ from gateway.fastpath.counters import Page
 from gateway.fastpath.ring import Ring
 from gateway.linux import netns, offload, udp
 from gateway.linux.channel import doorbell
+from gateway.linux.icmp import Echoes, open_echoes
 from gateway.linux.netns import Namespace
 from gateway.linux.offload import Probe
+from gateway.linux.outward import Link, default_links
 from gateway.linux.shared import Arena
 from gateway.protocol.forwarding import Role
 from gateway.protocol.peers import CAPACITY
@@ -34,7 +36,9 @@ RING_BYTES = 4 << 20
 class Opened:
     """What a service holds of the kernel. The first `workers` sockets are the workers'.
 
-    `inner` is the device's network namespace, `outer` that of the sockets.
+    `inner` is the device's network namespace, `outer` that of the sockets. A client has
+    `echoes` to measure its path with, and with several targets a `spare` socket to ask
+    those not in use; a server has the `links` its default routes lead over.
     """
 
     inner: Namespace
@@ -47,11 +51,16 @@ class Opened:
     arena: Arena
     rings: tuple[memoryview, ...]
     pages: tuple[Page, ...]
+    spare: socket.socket | None = None
+    echoes: tuple[Echoes, ...] = ()
+    links: tuple[Link, ...] = ()
 
     def close(self) -> None:
         """Give everything back."""
         for sock in (*self.sockets, *((self.acks,) if self.acks else ())):
             sock.close()
+        for extra in (*self.echoes, *((self.spare,) if self.spare else ())):
+            extra.close()
         for bell in self.doorbells:
             os.close(bell)
         self.device.close()
@@ -84,8 +93,12 @@ def _open(
         raise HostError(f"offload=on: {probe.note}; use offload=auto")
     with outer:
         sockets, acks = _open_sockets(service, workers, probe)
-    for sock in (*sockets, *((acks,) if acks else ())):
-        stack.callback(sock.close)
+        for sock in (*sockets, *((acks,) if acks else ())):
+            stack.callback(sock.close)
+        spare = _open_spare(service)
+        echoes, links = _look_outside(service)
+    for extra in (*echoes, *((spare,) if spare else ())):
+        stack.callback(extra.close)
     device = open_device(service)
     stack.callback(device.close)
     peers = CAPACITY if service.role is Role.SERVER else 1
@@ -97,7 +110,9 @@ def _open(
         Ring(memory, create=True)
     pages = tuple(Page(arena.carve(page_size), peers) for _ in range(workers + 1))
     bells = tuple(doorbell() for _ in range(workers))
-    return Opened(inner, outer, device, sockets, acks, probe, bells, arena, rings, pages)
+    return Opened(
+        inner, outer, device, sockets, acks, probe, bells, arena, rings, pages, spare, echoes, links
+    )
 
 
 def _open_sockets(
@@ -108,3 +123,15 @@ def _open_sockets(
         return (udp.open_client(gro=probe.gro, confines=confines),), None
     group = udp.open_group(service.host, service.port, workers, gro=probe.gro, confines=confines)
     return group.workers, group.acks
+
+
+def _open_spare(service: model.Service) -> socket.socket | None:
+    if service.role is not Role.CLIENT or len(service.targets) < 2:
+        return None
+    return udp.open_client(gro=False, confines=udp.Confines(service.interface, service.mark))
+
+
+def _look_outside(service: model.Service) -> tuple[tuple[Echoes, ...], tuple[Link, ...]]:
+    if service.role is Role.CLIENT:
+        return open_echoes(udp.Confines(service.interface, service.mark)), ()
+    return (), default_links()

@@ -30,10 +30,12 @@ from gateway.protocol.messages import (
     ServiceStatus,
     SocketStatus,
     Status,
+    TargetStatus,
     UplinkStatus,
 )
 from gateway.protocol.packet import ANY, unpack_address
 from gateway.protocol.peer import Peer
+from gateway.protocol.targets import Standing
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import Member
 from gateway.supervisor.hub import Hub
@@ -342,7 +344,7 @@ def _uplink(
 ) -> UplinkStatus | None:
     if service.uplink is None:
         return None
-    machine = service.uplink.machine
+    machine, path = service.uplink.machine, service.uplink.path_mtu
     target = endpoint_or_name(machine.target.host, machine.target.port)
     state = machine.state
     if state in (State.LOST, State.RESOLVING):
@@ -369,6 +371,21 @@ def _uplink(
         tx_packets=totals["sent_packets"],
         tx_bytes=totals["sent_bytes"],
         tx_dropped=tx_dropped,
+        strategy=machine.strategy,
+        targets=tuple(_target(standing) for standing in machine.standings()),
+        path_mtu=path.path,
+        mtu_fits=path.fits,
+        mtu_advice=path.advice,
+    )
+
+
+def _target(standing: Standing) -> TargetStatus:
+    return TargetStatus(
+        target=endpoint_or_name(standing.target.host, standing.target.port),
+        state=standing.state,
+        backup=standing.backup,
+        rtt_ms=standing.rtt * 1000 if standing.rtt is not None else None,
+        fails=standing.fails,
     )
 
 

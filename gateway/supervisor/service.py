@@ -26,6 +26,7 @@ from gateway.supervisor.lans import Lans
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.opening import Opened
+from gateway.supervisor.path_mtu import PathMtuDriver, warn_narrow
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.routers import Routed
 from gateway.supervisor.traffic import Traffic
@@ -100,11 +101,13 @@ class TunService:
                 self.lans,
             )
             loop.call_every(LOOK, self.lans.look)
+            warn_narrow(self.config, self.opened.links)
         elif self.advertising is not None:
             sock, advertising = self.opened.sockets[0], self.advertising
             ask = resolving.ask if needs_resolver(self.config.targets) else None
+            path_mtu = PathMtuDriver(self.config, self.opened.echoes, loop)
             self.uplink = uplink = UplinkDriver(
-                self.config, sock, loop, ask, self.host, advertising
+                self.config, sock, loop, ask, self.host, advertising, path_mtu, self.opened.spare
             )
             self.traffic.begin(0)
             advertising.scan(uplink.machine)

@@ -4,6 +4,7 @@ The socket is shared with the worker, which receives on it: connecting it anew m
 both. Heartbeats are sent from here; acks come back as the worker's punts.
 """
 
+import contextlib
 import errno
 import logging
 import random
@@ -12,18 +13,21 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address, ip_address
 
 from gateway.config.model import Service, Target
-from gateway.linux import udp
+from gateway.linux import filters, udp
 from gateway.linux.process import wipe
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol import uplink as machine
 from gateway.protocol.forwarding import ACK_SIZE
 from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
 from gateway.protocol.packet import Endpoint, pack_address, unpack_address
+from gateway.protocol.selector import Node, Selector
+from gateway.protocol.targets import Target as AnyTarget
 from gateway.protocol.uplink import State
 from gateway.protocol.wire import Ack, Heartbeat, WireError
 from gateway.supervisor.advertising import Advertising
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.loop import Loop, Timer
+from gateway.supervisor.path_mtu import PathMtuDriver
 
 SOURCE_GONE = frozenset(
     {
@@ -38,6 +42,8 @@ SOURCE_GONE = frozenset(
 """EINVAL: an IPv4 source address that is no longer ours; a heartbeat has no other cause.
 EDESTADDRREQ: the kernel has disconnected a socket whose address went."""
 LOG_INTERVAL = 30.0
+SPARE_ACKS = 32
+"""Taken in one turn."""
 
 _log = get_logger("uplink")
 
@@ -46,7 +52,10 @@ Ask = Callable[[str, int, Callable[[Resolved], None]], None]
 
 
 class UplinkDriver:
-    """One client's uplink. `ask` is None where every target is an address."""
+    """One client's uplink. `ask` is None where every target is an address.
+
+    `spare` is there where there are several targets: it asks those that are not in use.
+    """
 
     def __init__(
         self,
@@ -56,13 +65,18 @@ class UplinkDriver:
         ask: Ask | None,
         host: HostSide,
         advertising: Advertising,
+        path_mtu: PathMtuDriver,
+        spare: socket.socket | None,
     ) -> None:
+        own = pack_address(service.nets[0].ip)
         self.machine = machine.Uplink(
-            service.targets, service.ttl, service.keepalive, random.random
+            service.targets, service.ttl, service.keepalive, random.random, _selector(service), own
         )
+        self.path_mtu = path_mtu
         self.bad_acks = 0
         self._name = service.name
         self._sock = sock
+        self._spare = spare
         self._loop = loop
         self._ask = ask
         self._host = host
@@ -77,6 +91,9 @@ class UplinkDriver:
 
     def start(self) -> None:
         """Begin to look for the server."""
+        if self._spare is not None:
+            filters.only_acks(self._spare)
+            self._loop.watch(self._spare.fileno(), lambda _: self._on_spare())
         self.machine.start(self._loop.boot)
         self._act()
 
@@ -125,23 +142,54 @@ class UplinkDriver:
         if self.machine.state is not self._told:
             self._told = self.machine.state
             self._tell()
+            if self._told in (State.UP, State.UNWATCHED) and self.machine.endpoint is not None:
+                self.path_mtu.measure(self.machine.endpoint)
         self._arm()
+
+    def _on_spare(self) -> None:
+        """Acks of targets that are not in use."""
+        if self._spare is None:
+            return
+        for sender in udp.senders(self._spare, SPARE_ACKS):
+            self.machine.checked(self._loop.boot, sender)
+        self._act()
 
     def _do(self, action: machine.Action) -> None:
         if isinstance(action, machine.Connect):
             self._connect(action.endpoint)
         elif isinstance(action, machine.SendHeartbeat):
             self._send()
+        elif isinstance(action, machine.Check):
+            self._check(action)
         else:
             self._resolve(action)
 
     def _connect(self, endpoint: Endpoint) -> None:
         host = str(unpack_address(endpoint.address))
-        self._host.keep_outside(endpoint)
+        self._host.keep_outside(*self._servers(endpoint))
         try:
             udp.connect(self._sock, host, endpoint.port, endpoint.scope)
         except OSError as error:
             self._failed(error)
+
+    def _servers(self, endpoint: Endpoint) -> list[Endpoint]:
+        """What must stay outside the tunnel while this one is asked."""
+        if self._spare is None:
+            return [endpoint]
+        known = {endpoint, *self.machine.endpoints}
+        if self.machine.endpoint is not None:
+            known.add(self.machine.endpoint)
+        return sorted(known)
+
+    def _check(self, action: machine.Check) -> None:
+        """Ask another target; whatever fails is a question without an answer."""
+        if self._spare is None:
+            return
+        self._host.keep_outside(*self._servers(action.endpoint))
+        with contextlib.suppress(OSError):
+            if action.renew_port:
+                udp.disconnect(self._spare)
+            udp.send_to(self._spare, self._heartbeat, action.endpoint)
 
     def _send(self) -> None:
         udp.pending_error(self._sock)  # what ICMP left there concerns an earlier datagram
@@ -177,7 +225,7 @@ class UplinkDriver:
             return
         self._ask(target.host, target.port, lambda answer: self._on_resolved(target, answer))
 
-    def _on_resolved(self, target: machine.Target, answer: Resolved) -> None:
+    def _on_resolved(self, target: AnyTarget, answer: Resolved) -> None:
         now = self._loop.boot
         family = self._sock.family
         endpoints = [
@@ -222,6 +270,12 @@ class UplinkDriver:
 def needs_resolver(targets: Iterable[Target]) -> bool:
     """Whether any target is a name."""
     return any(_literal(target.host) is None for target in targets)
+
+
+def _selector(service: Service) -> Selector:
+    spec = service.selector
+    nodes = [Node(target.backup, target.weight) for target in service.targets]
+    return Selector(spec.strategy, nodes, random.random, spec.max_fails, spec.fail_timeout)
 
 
 def _literal(host: str) -> tuple[bytes, int] | None:
