@@ -93,10 +93,10 @@ def slow_decide_udp(
     inner = None if control or fault else _addresses(segment)
     sender = endpoints.get(source)
     target = _target(inner, version, lookup)
-    checked = role is Role.SERVER and source_check and inner is not None
+    checked = role is not Role.CLIENT and source_check and inner is not None
     rows: Iterable[tuple[bool, Decision]] = (
         (size == 0, _drop(DropReason.EMPTY)),
-        (control and role is Role.SERVER and size > 20, Decision(Verdict.PUNT)),
+        (control and role is not Role.CLIENT and size > 20, Decision(Verdict.PUNT)),
         (control and role is Role.CLIENT and size >= 20, Decision(Verdict.PUNT)),
         (control, _drop(DropReason.BAD_CONTROL)),
         (fault is not None, Decision(Verdict.DROP, reason=fault)),
@@ -110,6 +110,7 @@ def slow_decide_udp(
             checked and inner is not None and lookup(inner[0]) != sender,
             _drop(DropReason.SPOOFED_SOURCE),
         ),
+        (role is Role.POINT, Decision(Verdict.DELIVER)),
         (target == VOID, _drop(DropReason.NO_PEER)),
         (target in (LOCAL, NOTHING), Decision(Verdict.DELIVER)),
         (target == sender, _drop(DropReason.SAME_PEER)),

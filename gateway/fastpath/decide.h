@@ -32,7 +32,7 @@ static inline struct decision decide_udp(struct fib *fib, const uint8_t *segment
     struct inner inner;
 
     if (is_control(segment, length)) {
-        if (role == ROLE_SERVER ? length > ACK_BYTES : length >= ACK_BYTES)
+        if (role == ROLE_CLIENT ? length >= ACK_BYTES : length > ACK_BYTES)
             return (struct decision){VERDICT_PUNT, -1, -1};
         return decision_drop(REASON_BAD_CONTROL);
     }
@@ -49,6 +49,8 @@ static inline struct decision decide_udp(struct fib *fib, const uint8_t *segment
         if (fib_lookup(fib, inner.source, inner.version) != sender)
             return decision_drop(REASON_SPOOFED_SOURCE);
     }
+    if (role == ROLE_POINT)
+        return (struct decision){VERDICT_DELIVER, -1, -1};
     int32_t target = fib_lookup(fib, inner.destination, inner.version);
     if (target == TARGET_VOID)
         return decision_drop(REASON_NO_PEER);

@@ -37,7 +37,7 @@ enum reason {
 };
 
 enum verdict { VERDICT_DELIVER, VERDICT_FORWARD, VERDICT_PUNT, VERDICT_DROP };
-enum role { ROLE_SERVER, ROLE_CLIENT };
+enum role { ROLE_SERVER, ROLE_CLIENT, ROLE_POINT }; /* POINT: a server of one peer */
 
 /* Targets of a route below the peers' slots. */
 enum { TARGET_LOCAL = -1, TARGET_VOID = -2, TARGET_NOTHING = -3 };

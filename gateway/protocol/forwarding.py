@@ -6,7 +6,7 @@ enums' numbers are shared with it: append, never renumber.
 
 From UDP a segment is judged in this order, cheapest check first:
 
-    empty, control (`GOST`), IP header, [client: deliver], source, destination
+    empty, control (`GOST`), IP header, [client: deliver], source, [point: deliver], destination
 
 The magic comes before the IP version, as its first nibble is a 4 too.
 """
@@ -36,10 +36,11 @@ NOTHING = -3
 
 
 class Role(IntEnum):
-    """Which side of the tunnel a service is."""
+    """Which side of the tunnel a service is. POINT: a server whose one peer is all there is."""
 
     SERVER = 0
     CLIENT = 1
+    POINT = 2
 
 
 class Verdict(IntEnum):
@@ -225,6 +226,8 @@ def decide_udp(
         reason = _check_source(header, sender, table)
         if reason is not None:
             return _drop(reason)
+    if role is Role.POINT:
+        return _DELIVER  # its one peer sends to nobody but the host
     target = _target(header, table)
     if target in (LOCAL, NOTHING):
         return _DELIVER
@@ -252,7 +255,7 @@ def decide_tun(packet: bytes, table: Forwarding) -> Decision:
 
 def _decide_control(size: int, role: Role) -> Decision:
     """A server takes heartbeats (over 20 bytes), a client acks and what may follow them."""
-    wanted = size > ACK_SIZE if role is Role.SERVER else size >= ACK_SIZE
+    wanted = size >= ACK_SIZE if role is Role.CLIENT else size > ACK_SIZE
     return _PUNT if wanted else _drop(DropReason.BAD_CONTROL)
 
 

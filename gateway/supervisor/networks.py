@@ -48,7 +48,7 @@ class Networks:
     ) -> None:
         self.generation = 0
         self.table = RouteTable()
-        self._p2p = p2p
+        self._p2p = p2p and role is Role.SERVER
         self._peers: dict[int, PeerEntry] = {}
         self._pending = _Pending()
         self._nets = tuple(pack_network(net.network) for net in nets)

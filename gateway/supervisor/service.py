@@ -203,7 +203,7 @@ class TunService:
             tun=opened.device.fd,
             ring=opened.rings[index],
             doorbell=opened.doorbells[index],
-            role=int(config.role),
+            role=int(_role(config)),
             connected=config.role is Role.CLIENT,
             family=int(sock.family),
             source_check=config.source_check,
@@ -264,6 +264,11 @@ class TunService:
             self.hub.tick(self._loop.boot)
         if self.uplink is not None:
             self.uplink.tick()
+
+
+def _role(service: model.Service) -> Role:
+    """What the workers are told: a server with `p2p` has one peer."""
+    return Role.POINT if service.p2p and service.role is Role.SERVER else service.role
 
 
 def _mss_mtu(service: model.Service) -> int:

@@ -1,0 +1,195 @@
+"""Routers in a real network: who reaches what, in the gateway and on the server's host.
+
+Hosts H1 and H2 stand behind C1 and C2, which advertise nothing: the server must be told.
+"""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from needs import need
+from networks import Gateway, Network, misses, reaches
+from programs import wait_for
+
+H1, H2 = "192.168.100.10", "192.168.101.10"
+LAN1, LAN2 = "192.168.100.0/24", "192.168.101.0/24"
+C1, C2, C3 = "192.168.123.2", "192.168.123.3", "192.168.123.4"
+SILENT = "&nat=true&advertise=off&ttl=1s"
+HUB = """
+services:
+- name: hub
+  addr: ":8421"
+  handler: {{type: tun}}
+  listener: {{type: tun, metadata: {{net: "{net}", router: sites{more}}}}}
+routers:
+- name: sites
+  {sources}
+"""
+
+
+@pytest.fixture
+def net(network):
+    need("nft")
+    return network(3, lans=(1, 2))
+
+
+def put(path: Path, text: str) -> None:
+    """Replace a file as one should: by renaming."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o644)
+    new.replace(path)
+
+
+def hub(net: Network, sources: str, *, tunnel: str = "192.168.123.1/24", more: str = "") -> Gateway:
+    file = net.lab.directory / "hub.yaml"
+    file.write_text(HUB.format(net=tunnel, sources=sources, more=more))
+    return net.gateway(net.lab.server, "-C", str(file)).expect_ready()
+
+
+def sites(net: Network) -> None:
+    net.client(1, f"&route={LAN2}{SILENT}")
+    net.client(2, f"&route={LAN1}{SILENT}")
+    net.client(3, f"&route={LAN1},{LAN2}&ttl=1s")
+
+
+def shown(gateway: Gateway, kind: str) -> dict:
+    """What the status says of a source of the router."""
+    [found] = [each for each in gateway.service()["sources"] if each["kind"] == kind]
+    return found
+
+
+def host_routes(net: Network) -> dict[str, str]:
+    """The server host's routes of ours: network to gateway."""
+    lines = net.lab.server.run("ip", "route", "show", "proto", "71").stdout.splitlines()
+    return {line.split()[0]: line.split()[line.split().index("via") + 1] for line in lines}
+
+
+def test_inline_routes_join_the_sites(net):
+    both = f"[{{dst: {LAN1}, gateway: {C1}}}, {{net: {LAN2}, gateway: {C2}}}]"
+    server = hub(net, f"routes: {both}")
+    sites(net)
+    reaches(net.lab.lan_hosts[1], H2)
+    reaches(net.lab.clients[2], H1)
+    reaches(net.lab.server, H2)
+    assert host_routes(net) == {LAN1: C1, LAN2: C2}
+    assert server.peer(C1)["networks"] == [LAN1]
+    assert server.stop() == 0
+    assert host_routes(net) == {}
+
+
+def test_a_file_that_changes(net):
+    """Every change counts at once, without a word from the clients."""
+    routes = net.lab.directory / "routes"
+    put(routes, f"# sites\n{LAN1} {C1}\nnonsense\n10.7.0.0/16 10.1.1.1\n")
+    server = hub(net, f"file: {{path: {routes}}}\n  reload: 1s")
+    sites(net)
+    reaches(net.lab.clients[2], H1)
+    misses(net.lab.clients[2], H2)
+    malformed, unfit = shown(server, "file")["problems"]
+    assert malformed == f'{routes}:3: "nonsense" has no gateway: write NETWORK GATEWAY'
+    assert unfit == "10.7.0.0/16: the gateway 10.1.1.1 is outside net: name a peer's address"
+    for line in (malformed, unfit):
+        assert f"text={json.dumps(line)}" in server.process.output()
+
+    put(routes, f"{LAN1} {C1}\n{LAN2} {C2}\n")
+    reaches(net.lab.clients[2], H2)
+    reaches(net.lab.server, H2)
+
+    put(routes, f"{LAN2} {C2}\n")
+    wait_for(lambda: host_routes(net) == {LAN2: C2}, 5.0, "the route to go")
+    misses(net.lab.clients[2], H1)
+
+    put(routes, f"{LAN2} {C1}\n")
+    wait_for(lambda: host_routes(net) == {LAN2: C1}, 5.0, "the route to change")
+    misses(net.lab.clients[2], H2)
+
+    routes.unlink()
+    wait_for(lambda: shown(server, "file")["error"], 5.0, "the error")
+    assert host_routes(net) == {LAN2: C1}
+    assert server.status()["health"] == "degraded"
+    assert "event=source-failed" in server.process.output()
+
+
+def test_sighup_loads_what_has_no_reload(net):
+    routes = net.lab.directory / "routes"
+    put(routes, "")
+    server = hub(net, f"file: {{path: {routes}}}")
+    sites(net)
+    reaches(net.lab.clients[2], C1)
+    misses(net.lab.clients[2], H1)
+    put(routes, f"{LAN1} {C1}\n")
+    server.process.send(signal.SIGHUP)
+    reaches(net.lab.clients[2], H1)
+    server.process.expect_running()
+
+
+def test_what_others_do_to_the_hosts_routes(net):
+    """Deleted ones come back, somebody else's stay, those of a device made again are there."""
+    routes = net.lab.directory / "routes"
+    net.lab.server.ip("route add 10.5.0.0/16 via 198.18.9.1 dev wan0 onlink")
+    put(routes, f"{LAN1} {C1}\n10.5.0.0/16 {C2}\n")
+    server = hub(net, f"file: {{path: {routes}}}\n  reload: 1s")
+    sites(net)
+    reaches(net.lab.server, H1)
+    net.lab.server.ip(f"route del {LAN1}")
+    wait_for(lambda: LAN1 in host_routes(net), 5.0, "the route to be back")
+    assert host_routes(net) == {LAN1: C1}
+    [problem] = server.service()["host"]["problems"]
+    assert problem == "10.5.0.0/16: this host has a route of its own to it"
+    net.lab.server.ip("link del tun0")
+    wait_for(lambda: LAN1 in host_routes(net), 5.0, "the routes of the new device")
+    reaches(net.lab.server, H1)
+    assert server.stop() == 0
+    assert "10.5.0.0/16" in net.lab.server.run("ip", "route").stdout
+
+
+def test_what_was_told_beats_what_is_advertised_and_is_followed_live(net):
+    routes = net.lab.directory / "routes"
+    put(routes, "")
+    server = hub(net, f"file: {{path: {routes}}}\n  reload: 1s")
+    net.client(1, "&nat=true&ttl=1s")
+    net.client(2, "&nat=true&ttl=1s&advertise=off")
+    net.client(3, f"&route={LAN1}&ttl=1s")
+    reaches(net.lab.clients[2], H1)
+
+    put(routes, f"{LAN1} {C2}\n")
+    wait_for(lambda: server.peer(C2)["networks"] == [LAN1], 5.0, "the other to have it")
+    wait_for(
+        lambda: [each["standing"] for each in server.peer(C1)["advertised"]] == ["refused"],
+        5.0,
+        "the advertisement to be refused",
+    )
+    misses(net.lab.clients[2], H1)
+
+    put(routes, "")
+    reaches(net.lab.clients[2], H1)
+    assert server.peer(C1)["networks"] == [LAN1]
+
+
+def test_routes_beside_a_router_are_the_hosts_alone(net):
+    server = hub(
+        net, f"routes: [{{dst: {LAN1}, gateway: {C1}}}]", more=f", routes: ['{LAN2} {C2}']"
+    )
+    sites(net)
+    reaches(net.lab.clients[2], H1)
+    assert LAN2 in net.lab.server.run("ip", "route").stdout
+    misses(net.lab.clients[2], H2)
+    assert server.peer(C2)["networks"] == []
+
+
+def test_ipv6(net):
+    for number, host in net.lab.lan_hosts.items():
+        lan = f"fd00:{99 + number}"
+        net.lab.clients[number - 1].ip(f"address add {lan}::1/64 dev lan0 nodad")
+        host.ip(f"address add {lan}::10/64 dev wan0 nodad", f"route add default via {lan}::1")
+    hub(
+        net,
+        "routes: [{dst: 'fd00:100::/64', gateway: 'fd00:123::2'}]",
+        tunnel="192.168.123.1/24,fd00:123::1/64",
+    )
+    net.client(1, SILENT, net=f"{C1}/24,fd00:123::2/64")
+    net.client(3, "&route=fd00:100::/64", net=f"{C3}/24,fd00:123::4/64")
+    reaches(net.lab.clients[2], "fd00:100::10")
+    reaches(net.lab.server, "fd00:100::10")
