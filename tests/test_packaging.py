@@ -42,6 +42,8 @@ DEPENDENCIES = {
 EXTRAS = {
     "redis": ("redis", "gateway/sources/redis.py"),
     "aiohttp": ("aiohttp", "gateway/sources/web.py"),
+    "cramjam": ("cramjam", "gateway/carriers/kcp_snappy.py"),
+    "cryptography": ("cryptography", "gateway/carriers/kcp_crypt.py"),
 }
 """The same of what only the extras need. They are imported when a source asks for them."""
 
@@ -161,15 +163,22 @@ def test_nothing_else_is_imported() -> None:
         assert imported_packages(file) <= known | {"gateway"}, file
 
 
-def test_every_pyx_is_an_extension_module_with_a_stub() -> None:
+def compiled() -> set[str]:
+    """What becomes an extension module: Cython, and Python with a .pxd beside it."""
+    typed = {file.removesuffix("xd") + "y" for file in modules(".pxd")}
+    return modules(".pyx") | typed & modules(".py")
+
+
+def test_every_compiled_module_is_declared_and_pyx_has_a_stub() -> None:
     declared = {source for extension in extensions() for source in extension["sources"]}
-    assert declared == modules(".pyx")
-    assert {source.removesuffix("x") + "i" for source in declared} <= modules(".pyi")
+    assert declared == compiled()
+    assert {source.removesuffix("x") + "i" for source in modules(".pyx")} <= modules(".pyi")
 
 
-def test_extension_modules_depend_on_every_header() -> None:
-    headers = modules(".h") | modules(".pxd")
+def test_extension_modules_depend_on_every_header_of_their_room() -> None:
     for extension in extensions():
+        room = str(Path(extension["sources"][0]).parent) + "/"
+        headers = {file for file in modules(".h") | modules(".pxd") if file.startswith(room)}
         assert set(extension["depends"]) == headers, extension["name"]
 
 
@@ -181,7 +190,7 @@ def test_the_sdist_holds_every_source(archives: Archives) -> None:
 def test_the_wheel_holds_code_and_types_and_nothing_else(archives: Archives) -> None:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     wanted = {file for file in source_files() if Path(file).suffix in SHIPPED}
-    wanted |= {source.removesuffix(".pyx") + suffix for source in modules(".pyx")}
+    wanted |= {source.rpartition(".")[0] + suffix for source in compiled()}
     shipped = archives.in_wheel()
     assert {name for name in shipped if name.startswith("gateway/")} == wanted
     assert {name.partition("/")[0] for name in shipped} == {"gateway", metadata_folder()}
