@@ -79,7 +79,7 @@ def test_callbacks_inside_a_place() -> None:
         called.append((name, bool(entered)))
 
     view = loop.inside(Place())
-    view.call_every(0.0, lambda: note("again"))
+    view.call_every(0.001, lambda: note("again"))
     view.call_in(0.0, lambda: view.call_in(0.0, lambda: note("nested")))
     loop.call_in(0.0, lambda: note("outside"))
     reading, writing = os.pipe()
