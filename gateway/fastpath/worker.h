@@ -67,7 +67,7 @@ struct worker {
     uint32_t mss_mtu;          /* SYNs are clamped to this MTU; 0: they are not */
     uint32_t mtu;              /* of the tunnel, for what goes from peer to peer */
     unsigned events;
-    unsigned punts;
+    unsigned punts; /* taken from here by the interpreter; while full, further ones are dropped */
     struct sender sender;
     struct tun_writer writer;
     struct punt punt[PUNTS];
@@ -320,7 +320,6 @@ static inline unsigned worker_run(struct worker *w, uint64_t timeout)
     bool more_udp = true, more_ring = true;
 
     w->events = 0;
-    w->punts = 0;
     for (;; now = monotonic_ns()) {
         atomic_store_explicit(&w->page->pulse, now, memory_order_relaxed);
         count(w->page, COUNTER_TURNS, 1);

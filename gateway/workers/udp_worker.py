@@ -17,7 +17,8 @@ from gateway.workers.base import Place
 from gateway.workers.plane import DataChild
 
 PUNTS_KEPT = 1024
-"""Datagrams that may wait for room in the channel; the oldest go first, they get repeated."""
+"""Datagrams that may wait for room in the channel. While more do, the compiled loop keeps
+its own, and counts further ones as dropped (punt_limited): they get repeated."""
 PUNTS_PER_MESSAGE = 256
 
 
@@ -48,7 +49,7 @@ class UdpWorker(DataChild):
     def __init__(self, place: Place, parts: WorkerParts) -> None:
         super().__init__(place, (parts.udp, parts.tun, parts.doorbell))
         self._parts = parts
-        self._punts: deque[PuntedDatagram] = deque(maxlen=PUNTS_KEPT)
+        self._punts: deque[PuntedDatagram] = deque()
 
     def attach(self, fib: Fib) -> None:
         """Go on at the published head of the ring (I3)."""
@@ -80,7 +81,7 @@ class UdpWorker(DataChild):
 
     def on_bits(self, bits: int) -> None:
         """Pass on punts, and errors that a connected socket learned from ICMP."""
-        if bits & pump.PUNTS:
+        if len(self._punts) <= PUNTS_KEPT:
             self._punts.extend(PuntedDatagram(*punt) for punt in self._worker.punts())
         self._send_punts()
         if bits & pump.REFUSED:
