@@ -23,6 +23,10 @@ class Packer:
         """
 
     @property
+    def datagrams(self) -> int:
+        """Received so far, from all sockets."""
+
+    @property
     def more(self) -> bool:
         """Whether the last `receive` stopped before the socket was empty."""
 

@@ -89,6 +89,10 @@ cdef class Packer:
         return PyMemoryView_FromMemory(<char *>self.at.frames, used, PyBUF_READ)
 
     @property
+    def datagrams(self):
+        return self.counts.datagrams
+
+    @property
     def more(self):
         return bool(self.left)
 

@@ -1,0 +1,363 @@
+"""The bridge of a client's chain: each of its targets is a loopback port, with a stream behind.
+
+A leg is a target: a UDP socket whose only correspondent is the service's uplink, and the
+stream through all hops to where the target is. It dials when the first datagram comes, and
+again whenever its stream ends, after a jittered wait. What comes meanwhile is dropped and
+counted: the supervisor has the uplink register anew as soon as there is a stream.
+
+Before a connection to a first hop is made the supervisor is asked, so that the way there
+stays outside the tunnel. Names are looked up before the first of them, and remembered: a
+default route may lead into the tunnel afterwards.
+"""
+
+import asyncio
+import random
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from gateway.carriers.hop import RelayStream
+from gateway.carriers.stream import CarrierError, Stream
+from gateway.config.chain_model import HopSpec, NodeSpec
+from gateway.protocol.backoff import Backoff
+from gateway.protocol.bridge_messages import (
+    Dial,
+    Dialling,
+    LegFigures,
+    LegState,
+    StreamFigures,
+)
+from gateway.protocol.messages import ToChild
+from gateway.protocol.packet import pack_address
+from gateway.protocol.relay import Address, Request
+from gateway.protocol.selector import Node, Selector
+from gateway.workers.base import Place
+from gateway.workers.bridge import Bridge
+from gateway.workers.bridge_crossing import Crossing
+
+DialCarrier = Callable[[str, int, float, Stream | None], Awaitable[Stream]]
+"""Host, port, seconds, and the stream to run over, if not over a socket."""
+
+DIAL_SECONDS = 15.0
+ANSWER_SECONDS = 15.0
+LOOK_UP_SECONDS = 5.0
+PREPARE_SECONDS = 5.0
+WANTED_SECONDS = 60.0
+"""For how long after its last datagram a leg dials again, where there are others."""
+STEADY_SECONDS = 10.0
+"""A stream that lived as long was no failure."""
+
+
+@dataclass(frozen=True)
+class PreparedNode:
+    """A node, and how to dial it: certificates are read by now."""
+
+    spec: NodeSpec
+    dial: DialCarrier
+
+
+@dataclass(frozen=True)
+class PreparedHop:
+    """The nodes of one hop."""
+
+    spec: HopSpec
+    nodes: tuple[PreparedNode, ...]
+
+
+@dataclass(frozen=True)
+class ChainParts:
+    """What it works on. Each leg is a socket made by `near.open_leg`, and its target."""
+
+    hops: tuple[PreparedHop, ...]
+    legs: tuple[tuple[socket.socket, Address], ...]
+
+
+class Leg:
+    """One target through all its streams."""
+
+    def __init__(self, index: int, sock: socket.socket, target: Address) -> None:
+        self.index = index
+        self.sock = sock
+        self.target = target
+        self.backoff = Backoff(random.random)
+        self.state: LegState = "idle"
+        self.error = ""
+        self.hops: tuple[str, ...] = ()
+        self.connects = 0
+        self.unconnected = 0
+        self.past = Counter[str]()
+        self.crossing: Crossing | None = None
+        self.stream: Stream | None = None
+        self.wanted = asyncio.Event()
+        self.wanted_at = 0.0
+        self.ended = asyncio.Event()
+
+    def on_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Datagrams of the stream."""
+        if self.crossing is not None:
+            self.crossing.on_data(data)
+
+    def on_room(self) -> None:
+        """The stream has caught up."""
+        if self.crossing is not None:
+            self.crossing.on_room()
+
+    def on_end(self, reason: str) -> None:
+        """The stream is over."""
+        self.error = reason or "the server closed the stream"
+        self.ended.set()
+
+    def figures(self) -> LegFigures:
+        """How it is."""
+        stream, crossing = self.stream, self.crossing
+        dropped = self.past["dropped"] + self.unconnected
+        return LegFigures(
+            leg=self.index,
+            state=self.state,
+            hops=self.hops,
+            remote=str(stream.remote) if stream else "",
+            rtt=stream.rtt if stream else None,
+            connects=self.connects,
+            fails=self.backoff.failures,
+            backlog=stream.backlog if stream else 0,
+            dropped=dropped + (crossing.dropped if crossing else 0),
+            verified=bool(stream and stream.verified),
+            error=self.error if self.state in ("waiting", "dialling") else "",
+        )
+
+
+class ChainBridge(Bridge):
+    """Keeps the streams of one client's chain."""
+
+    def __init__(self, place: Place, parts: ChainParts, descriptors: Sequence[int] = ()) -> None:
+        super().__init__(place, (*(sock.fileno() for sock, _ in parts.legs), *descriptors))
+        self._parts = parts
+        self._queries = 0
+        self._prepared: dict[int, asyncio.Future[None]] = {}
+        self._addresses: dict[str, tuple[str, ...]] = {}
+        self._told: dict[int, LegFigures] = {}
+
+    async def open(self) -> None:
+        """Listen to the uplink."""
+        self._legs = [Leg(i, sock, target) for i, (sock, target) in enumerate(self._parts.legs)]
+        self._selectors = [_selector(hop) for hop in self._parts.hops]
+        for leg in self._legs:
+            self._listen(leg)
+            self.begin(self._keep(leg))
+
+    async def close(self) -> None:
+        """End the streams in order."""
+        for leg in self._legs:
+            if leg.stream is not None:
+                leg.stream.close()
+
+    def on_message(self, message: ToChild) -> None:
+        """The way is prepared."""
+        if isinstance(message, Dial):
+            future = self._prepared.pop(message.query, None)
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    def figures(self) -> tuple[Counter[str], list[StreamFigures]]:
+        """Sums over all legs."""
+        counts = Counter[str]()
+        for leg in self._legs:
+            counts += leg.past
+            counts["unconnected"] += leg.unconnected
+            if leg.crossing is not None:
+                counts += leg.crossing.counts()
+        counts.pop("dropped", None)
+        for leg in self._legs:
+            self._tell(leg)
+        return counts, []
+
+    def look(self) -> None:
+        """Nothing is due here."""
+
+    def _listen(self, leg: Leg) -> None:
+        asyncio.get_running_loop().add_reader(leg.sock.fileno(), self._on_unconnected, leg)
+
+    def _on_unconnected(self, leg: Leg) -> None:
+        before = self.packer.datagrams
+        if self.packer.receive(leg.sock.fileno()) is not None:
+            leg.unconnected += self.packer.datagrams - before
+            leg.wanted_at = asyncio.get_running_loop().time()
+            leg.wanted.set()
+
+    async def _keep(self, leg: Leg) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await leg.wanted.wait()
+            self._become(leg, "dialling")
+            began = loop.time()
+            try:
+                stream, chosen = await self._dial(leg)
+            except CarrierError as error:
+                leg.error = str(error)
+            else:
+                answered = await self._run(leg, stream, chosen)
+                if answered and loop.time() - began >= STEADY_SECONDS:
+                    leg.backoff.succeeded()
+            wait = leg.backoff.failed()
+            self._become(leg, "waiting")
+            if len(self._legs) > 1 and loop.time() - leg.wanted_at > WANTED_SECONDS:
+                leg.wanted.clear()
+                self._become(leg, "idle")
+            await asyncio.sleep(wait)
+
+    async def _run(self, leg: Leg, stream: Stream, chosen: list[int]) -> bool:
+        """One stream from its first to its last moment; whether the server answered."""
+        loop = asyncio.get_running_loop()
+        last = self._parts.hops[-1].nodes[chosen[-1]].spec
+        answered = False
+
+        def on_answer() -> None:
+            nonlocal answered
+            answered = True
+            for selector, index in zip(self._selectors, chosen, strict=True):
+                selector.succeeded(index)
+            self._become(leg, "up")
+
+        relayed = RelayStream(stream, _request(leg.target, last, udp=True), on_answer)
+        leg.ended.clear()
+        leg.connects += 1
+        leg.stream = relayed
+        leg.crossing = Crossing(relayed, leg.sock, self.packer)
+        leg.hops = tuple(
+            hop.nodes[index].spec.label for hop, index in zip(self._parts.hops, chosen, strict=True)
+        )
+        patience = None
+        if any(len(hop.nodes) > 1 for hop in self._parts.hops):
+            patience = loop.call_later(
+                ANSWER_SECONDS, lambda: None if answered else relayed.abort()
+            )
+        leg.crossing.start()
+        self._become(leg, "open")
+        relayed.start(leg)
+        try:
+            await leg.ended.wait()
+        finally:
+            if patience is not None:
+                patience.cancel()
+            leg.wanted_at = max(leg.wanted_at, leg.crossing.last_datagram)
+            leg.crossing.end()
+            leg.past += leg.crossing.counts()
+            leg.past["dropped"] += leg.crossing.dropped
+            leg.crossing = leg.stream = None
+            self._listen(leg)
+        if not answered:
+            self._selectors[-1].failed(chosen[-1], loop.time())
+        return answered
+
+    async def _dial(self, leg: Leg) -> tuple[Stream, list[int]]:
+        """A stream to the last hop, and which node of each hop it goes through."""
+        now = asyncio.get_running_loop().time()
+        chosen = [_choose(selector, now) for selector in self._selectors]
+        nodes = [hop.nodes[index] for hop, index in zip(self._parts.hops, chosen, strict=True)]
+        stream: Stream | None = None
+        for at, node in enumerate(nodes):
+            try:
+                if stream is None:
+                    stream = await self._connect(leg, node)
+                else:
+                    through = Address(node.spec.host, node.spec.port)
+                    hop = RelayStream(stream, _request(through, nodes[at - 1].spec, udp=False))
+                    stream = await node.dial(node.spec.host, node.spec.port, DIAL_SECONDS, hop)
+            except CarrierError:
+                self._selectors[at].failed(chosen[at], asyncio.get_running_loop().time())
+                raise
+        if stream is None:
+            raise CarrierError("the chain has no hop")
+        return stream, chosen
+
+    async def _connect(self, leg: Leg, node: PreparedNode) -> Stream:
+        """The first hop: by address, each prepared by the supervisor."""
+        if not self._addresses:
+            await asyncio.gather(
+                *(self._look_up(each.spec.host) for each in self._parts.hops[0].nodes)
+            )
+        await self._look_up(node.spec.host)
+        addresses = self._addresses.get(node.spec.host, ())
+        if not addresses:
+            raise CarrierError(f"{node.spec.label}: the name has no address")
+        for left in range(len(addresses), 0, -1):
+            address = addresses[-left]
+            await self._prepare(leg, address, node.spec.port)
+            try:
+                return await node.dial(address, node.spec.port, DIAL_SECONDS / left, None)
+            except CarrierError:
+                if left == 1:
+                    raise
+        raise AssertionError
+
+    async def _look_up(self, host: str) -> None:
+        """Ask for a name; what it stood for before is kept where nobody answers."""
+        if _is_literal(host):
+            self._addresses[host] = (host,)
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError):
+            return
+        self._addresses[host] = tuple(dict.fromkeys(_text(entry[4]) for entry in found))
+
+    async def _prepare(self, leg: Leg, address: str, port: int) -> None:
+        host, _, zone = address.partition("%")
+        scope = socket.if_nametoindex(zone) if zone and not zone.isdecimal() else int(zone or 0)
+        self._queries += 1
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._prepared[self._queries] = future
+        packed = pack_address(ip_address(host))
+        self.tell(Dialling(self._queries, leg.index, packed, port, scope))
+        try:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                await future
+        except TimeoutError:
+            raise CarrierError("the supervisor does not answer") from None
+
+    def _become(self, leg: Leg, state: LegState) -> None:
+        leg.state = state
+        self._tell(leg)
+
+    def _tell(self, leg: Leg) -> None:
+        figures = leg.figures()
+        if figures != self._told.get(leg.index):
+            self._told[leg.index] = figures
+            self.tell(figures)
+
+
+def _selector(hop: PreparedHop) -> Selector:
+    how = hop.spec.selector
+    nodes = [Node(node.spec.backup, node.spec.weight) for node in hop.nodes]
+    return Selector(how.strategy, nodes, random.random, how.max_fails, how.fail_timeout)
+
+
+def _choose(selector: Selector, now: float) -> int:
+    """A node; where all of them rest, the one that has rested longest."""
+    found = selector.select(now)
+    if found is not None:
+        return found
+    return min(range(len(selector.nodes)), key=selector.failed_at)
+
+
+def _request(address: Address, node: NodeSpec, *, udp: bool) -> Request:
+    """What to ask of a node, as the user that is known there."""
+    if node.user is None:
+        return Request(address, udp)
+    return Request(address, udp, node.user.username, bytes(node.user.password))
+
+
+def _text(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
+    return str(address[0])
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
