@@ -19,6 +19,7 @@ from gateway.protocol.messages import (
     SocketStatus,
     SourceStatus,
     Status,
+    TargetStatus,
     UplinkStatus,
 )
 
@@ -277,6 +278,14 @@ CLIENT = Status(
                 tx_packets=12_345_700,
                 tx_bytes=15_432_100_000,
                 tx_dropped=0,
+                strategy="fifo",
+                targets=(
+                    TargetStatus("vpn.example.net:8421", "used", False, 11.84, 0),
+                    TargetStatus("[2001:db8:1234::4]:8421", "failed", True, None, 3),
+                ),
+                path_mtu=1400,
+                mtu_fits=False,
+                mtu_advice=1372,
             ),
             drops=by_reason(DropReason),
             refusals=by_reason(Refusal),

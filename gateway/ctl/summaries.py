@@ -1,6 +1,6 @@
 """The parts of a status that are one of a kind: headline, service, uplink."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
@@ -11,6 +11,7 @@ from gateway.protocol.messages import (
     OffloadStatus,
     ServiceStatus,
     Status,
+    TargetStatus,
     UplinkStatus,
 )
 
@@ -69,6 +70,32 @@ def uplink(status: UplinkStatus, words: Words) -> Iterator[Fact]:
     yield "received", Text(f"{count(status.rx_packets)} packets, {octets(status.rx_bytes)}")
     sent = Text(f"{count(status.tx_packets)} packets, {octets(status.tx_bytes)}")
     yield "sent", sent.append_text(odd_if_any(status.tx_dropped, ", {} dropped"))
+    if status.mtu_fits is not None:
+        yield "path", _path(status)
+    if len(status.targets) > 1:
+        yield f"targets ({words.text(status.strategy)})", _targets(status.targets, words)
+
+
+def _path(status: UplinkStatus) -> Text:
+    if status.mtu_fits:
+        return Text("the tunnel's packets fit in one piece")
+    return Text(
+        f"TOO NARROW: {status.path_mtu} bytes; set mtu={status.mtu_advice} on all ends", BAD
+    )
+
+
+def _targets(targets: Iterable[TargetStatus], words: Words) -> Text:
+    return Text("\n").join(_target(target, words) for target in targets)
+
+
+def _target(target: TargetStatus, words: Words) -> Text:
+    style = {"used": GOOD, "failed": BAD}.get(target.state, "")
+    text = Text.assemble(words.text(target.target), " ", (target.state, style))
+    if target.backup:
+        text.append(", backup")
+    if target.rtt_ms is not None:
+        text.append(f", RTT {milliseconds(target.rtt_ms)}")
+    return text
 
 
 def _device(device: DeviceStatus, words: Words) -> Text:

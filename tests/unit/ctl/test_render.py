@@ -107,6 +107,24 @@ def test_what_is_wrong_is_loud() -> None:
         assert problem in text
 
 
+def test_several_targets_and_a_narrow_path_are_shown() -> None:
+    text = drawn(CLIENT, Look(120))
+    assert "targets (fifo)" in text
+    assert "vpn.example.net:8421 used, RTT 11.8ms" in text
+    assert "[2001:db8:1234::4]:8421 failed, backup" in text
+    assert "TOO NARROW: 1400 bytes; set mtu=1372 on all ends" in text
+
+
+def test_one_target_and_a_wide_path_say_little() -> None:
+    found = CLIENT.services[0].uplink
+    assert found is not None
+    plain = msgspec.structs.replace(found, targets=found.targets[:1], mtu_fits=None)
+    service = msgspec.structs.replace(CLIENT.services[0], uplink=plain)
+    text = drawn(msgspec.structs.replace(CLIENT, services=(service,)), Look(120))
+    assert "targets" not in text
+    assert "NARROW" not in text
+
+
 def test_unknown_values_are_dashes() -> None:
     text = drawn(SERVER, Look(80))
     assert "RTT \N{EN DASH}" in text

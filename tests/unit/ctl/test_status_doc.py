@@ -20,6 +20,7 @@ from gateway.protocol.messages import (
     SocketStatus,
     SourceStatus,
     Status,
+    TargetStatus,
     UplinkStatus,
 )
 
@@ -48,6 +49,7 @@ def first_cells(heading: str) -> list[str]:
         SocketStatus,
         PeerStatus,
         SourceStatus,
+        TargetStatus,
         UplinkStatus,
     ],
 )
