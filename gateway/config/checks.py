@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from itertools import combinations
 
 from gateway.config.auth import Auther
-from gateway.config.model import Network, Service
+from gateway.config.model import Interface, Network, Service
 from gateway.config.nets import cannot_be_a_peer, within
 from gateway.config.routers import Router
 from gateway.config.tree import Report
@@ -67,24 +67,34 @@ def _check_routes(first: Service, second: Service, report: Report) -> None:
 
 def check_authers(authers: Iterable[Auther], report: Report) -> None:
     """Look at credentials beside the nets of all the services that ask for them."""
+    asked: dict[tuple[Interface, ...], list[Placed]] = {}
     for auther in authers:
         nets = [net for served in auther.nets for net in served]
-        if not nets:
-            continue
         networks = []
         for credential, place in auther.credentials:
-            if problem := cannot_be_a_peer(ip_address(credential.username), nets):
+            problem = cannot_be_a_peer(ip_address(credential.username), nets) if nets else ""
+            if problem:
                 report.warn(place, f"username: {credential.username} {problem}")
             networks += [(net, credential.username, place) for net in credential.networks]
-        for network, _, place in networks:
-            for net in nets:
-                if within(network, net.network) or within(net.network, network):
-                    text = f"networks: {network} overlaps the tunnel network {net.network}"
-                    report.warn(place, f"{text}: it is never taken up")
-        for (network, owner, place), (other, first, _) in _overlapping(networks):
-            if owner != first:
-                text = f"networks: {network} of {owner} overlaps {other} of {first}"
-                report.warn(place, f"{text}: only who comes first gets it")
+        for served in auther.nets:
+            asked.setdefault(served, []).extend(networks)
+    for served, networks in asked.items():
+        _check_networks(served, networks, report)
+
+
+def _check_networks(
+    nets: tuple[Interface, ...], networks: Sequence[Placed], report: Report
+) -> None:
+    """Look at what the credentials of one service allow its peers."""
+    for network, _, place in networks:
+        for net in nets:
+            if within(network, net.network) or within(net.network, network):
+                text = f"networks: {network} overlaps the tunnel network {net.network}"
+                report.warn(place, f"{text}: it is never taken up")
+    for (network, owner, place), (other, first, _) in _overlapping(networks):
+        if owner != first:
+            text = f"networks: {network} of {owner} overlaps {other} of {first}"
+            report.warn(place, f"{text}: only who comes first gets it")
 
 
 def check_routers(routers: Iterable[Router], report: Report) -> None:
