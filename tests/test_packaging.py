@@ -43,6 +43,7 @@ EXTRAS = {
     "redis": ("redis", "gateway/sources/redis.py"),
     "aiohttp": ("aiohttp", "gateway/sources/web.py"),
     "cramjam": ("cramjam", "gateway/carriers/kcp_snappy.py"),
+    "hpack": ("hpack", "gateway/carriers/http2_headers.py"),
     "cryptography": ("cryptography", "gateway/carriers/kcp_crypt.py"),
 }
 """The same of what only the extras need. They are imported when a source asks for them."""

@@ -9,14 +9,13 @@ stream keeps bytes: in version 2 at most its window, else the session's end; in 
 has no windows, all streams together `receive_buffer`, then `blocked` says to read no more, which
 holds up the other streams too. Whatever a peer sends, `feed` raises nothing but `WireError` (I15).
 
-The owner moves bytes: what `feed` is given came from the peer; what `write` and `flush` return
-goes to him; after any other call `flush` may have something.
+It is a `Machine` of protocol.multiplex, which says how it is used.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from gateway.protocol.multiplex import Data, Ended, Event, Opened
 from gateway.protocol.smux_frames import (
     FIN,
     FIRST_WINDOW,
@@ -34,32 +33,10 @@ from gateway.protocol.smux_frames import (
 )
 from gateway.protocol.wire import WireError
 
-__all__ = ["Data", "Ended", "Event", "Opened", "Options", "Session"]
+__all__ = ["Options", "Session"]
 
 MAX_REFUSED = 4096
 """Opens in a row over `max_streams`, each answered by a FIN, before the session ends."""
-
-
-class Opened(NamedTuple):
-    """The peer opened a stream."""
-
-    sid: int
-
-
-class Data(NamedTuple):
-    """Bytes of a stream, never empty; borrowed until the next event is asked for (I5)."""
-
-    sid: int
-    data: bytes | memoryview
-
-
-class Ended(NamedTuple):
-    """The peer closed a stream; it is forgotten, with what was still to be sent on it."""
-
-    sid: int
-
-
-Event = Opened | Data | Ended
 
 
 class _Stream:
@@ -99,6 +76,7 @@ class Session:
         self._left = 0  # bytes of it to come
         self._unread = 0
         self._refused = 0
+        self._opened_any = False
         self._heard = now
         self._next_nop = now + options.keepalive
 
@@ -106,6 +84,14 @@ class Session:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def __contains__(self, sid: int) -> bool:
+        return sid in self._streams
+
+    @property
+    def ready(self) -> bool:
+        """A client may begin at once; a server's peer has shown himself by a stream."""
+        return self._client or self._opened_any
 
     @property
     def full(self) -> bool:
@@ -298,6 +284,7 @@ class Session:
             self._refuse(sid)
             return
         self._refused = 0
+        self._opened_any = True
         self._streams[sid] = _Stream()
         yield Opened(sid)
 
@@ -364,10 +351,15 @@ class Session:
 
     # Time
 
+    rtt = None  # nothing in smux is answered
+    parting = ""  # nor is there a good-bye
+
     @property
     def deadline(self) -> float | None:
-        """When `tick` wants to be called; None: never."""
-        return self._next_nop if self.options.keepalive else None
+        """The next NOP, or the end of patience."""
+        if not self.options.keepalive:
+            return None
+        return min(self._next_nop, self._heard + self.options.timeout)
 
     def tick(self, now: float) -> None:
         """Say that we live, once the time has come. `flush` after it."""
@@ -384,3 +376,7 @@ class Session:
     def fresh(self, now: float) -> bool:
         """Heard of recently enough to trust it with a new stream."""
         return not self.options.keepalive or now - self._heard < 1.5 * self.options.keepalive
+
+    def goodbye(self, _reason: str) -> bytes:
+        """Nothing: who ends a session just ends it."""
+        return b""

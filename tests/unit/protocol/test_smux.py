@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.protocol.smux import MAX_REFUSED, Data, Ended, Event, Opened, Options, Session
+from gateway.protocol.multiplex import Data, Ended, Event, Opened
+from gateway.protocol.smux import MAX_REFUSED, Options, Session
 from gateway.protocol.smux_frames import FIRST_WINDOW, Heads
 from gateway.protocol.wire import WireError
 
