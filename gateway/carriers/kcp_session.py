@@ -52,17 +52,23 @@ class Session(Stream):
         ended: Callable[["Session"], None],
         *,
         address: Address | None = None,
+        stranger: bool = False,
     ) -> None:
+        """`address`: where the wire is not connected. `stranger`: little is kept until `prove`."""
         self.remote = remote
         self.conv = conv
+        self.address = address
+        self.reason: str | None = None
         self.answered: Callable[[], None] | None = None
         self._wire = wire
-        self._address = address
+        self._stranger = stranger
         self._options = options
         self._counts = counts
         self._tell_ended = ended
         self._loop = asyncio.get_running_loop()
         self._kcp = _make_kcp(conv, options)
+        if stranger:
+            self._kcp.receive_window = min(STRANGER_WINDOW, options.rcvwnd)
         self._encoder = fec.Encoder(options.datashard, options.parityshard) if options.fec else None
         self._decoder: fec.Decoder | None = None
         self._compressor = None if options.nocomp else Compressor()
@@ -74,32 +80,24 @@ class Session(Stream):
         self._busy = False
         self._crowded = False
         self._closing: asyncio.TimerHandle | None = None
-        self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._owing_since = self._loop.time()
         self._owing = False
         self._resent = 0
         self._lossy_until = 0.0
 
-    @property
-    def unproved(self) -> bool:
-        """Only strangers get a small window: set the full one by `prove`."""
-        return self._kcp.receive_window < self._options.rcvwnd
-
-    def distrust(self) -> None:
-        """Bound what is kept until `prove`."""
-        self._kcp.receive_window = min(STRANGER_WINDOW, self._options.rcvwnd)
-
     def prove(self) -> None:
         """The other end is one that knows what it does."""
+        self._stranger = False
         self._kcp.receive_window = self._options.rcvwnd
 
     # In
 
-    def take(self, packets: list[memoryview], now: float) -> None:
+    def take(self, packets: list[memoryview]) -> None:
         """What has arrived; `turn` follows."""
-        if self._reason is not None:
+        if self.reason is not None:
             return
+        now = self._loop.time()
         for packet in packets:
             try:
                 self._take(packet, now)
@@ -111,6 +109,10 @@ class Session(Stream):
     def _take(self, packet: memoryview, now: float) -> None:
         if len(packet) < fec.OVERHEAD or not fec.is_fec(packet):
             self._kcp.receive(packet, now)
+            return
+        if self._stranger:
+            if packet[4] == fec.DATA:
+                self._kcp.receive(packet[fec.OVERHEAD :], now)
             return
         if self._decoder is None:
             options = self._options
@@ -124,12 +126,12 @@ class Session(Stream):
 
     def turn(self) -> None:
         """Push what is in order, and answer."""
-        if self._reason is not None:
+        if self.reason is not None:
             return
         self._busy = True
         self._push()
         self._busy = False
-        if self._reason is None:
+        if self.reason is None:
             self._flush()
 
     def _push(self) -> None:
@@ -152,7 +154,7 @@ class Session(Stream):
     # Out
 
     def write(self, data: Buffer) -> None:
-        if self._reason is not None or self._closing:
+        if self.reason is not None or self._closing:
             return
         self._pending.append(bytes(data))
         self._pending_size += len(data)
@@ -165,7 +167,7 @@ class Session(Stream):
 
     def _written(self) -> None:
         self._busy = False
-        if self._reason is None:
+        if self.reason is None:
             self._flush()
 
     def _flush(self) -> None:
@@ -176,7 +178,7 @@ class Session(Stream):
         if packets:
             self._send(packets, now)
         self._look_back(now)
-        if self._reason is None:
+        if self.reason is None:
             self._set_timer()
 
     def _submit(self) -> None:
@@ -199,7 +201,7 @@ class Session(Stream):
             if now < self._lossy_until:
                 # What is lost at once shall not be more than parity makes good.
                 group = self._options.parityshard
-        self._wire.send(packets, self._address, group)
+        self._wire.send(packets, self.address, group)
 
     def _look_back(self, now: float) -> None:
         """What has come of it: an answer, room, the end."""
@@ -236,8 +238,8 @@ class Session(Stream):
 
     def start(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        if self._reason is not None:
-            self._loop.call_soon(receiver.on_end, self._reason)
+        if self.reason is not None:
+            self._loop.call_soon(receiver.on_end, self.reason)
             return
         self._loop.call_soon(self.turn)
 
@@ -263,24 +265,51 @@ class Session(Stream):
             self._end("connection refused")
 
     def close(self) -> None:
-        if self._reason is None and not self._closing:
+        if self.reason is None and not self._closing:
             self._closing = self._loop.call_later(CLOSE_TIME, self._end, "")
             self._soon()
 
-    def abort(self) -> None:
-        self._end("aborted")
+    def abort(self, reason: str = "aborted") -> None:
+        self._end(reason)
 
     def _end(self, reason: str) -> None:
-        if self._reason is not None:
+        if self.reason is not None:
             return
-        self._reason = "" if self._closing else reason
+        self.reason = "" if self._closing else reason
         for timer in (self._timer, self._closing):
             if timer:
                 timer.cancel()
         self._pending.clear()
         self._tell_ended(self)
         if self._receiver:
-            self._loop.call_soon(self._receiver.on_end, self._reason)
+            self._loop.call_soon(self._receiver.on_end, self.reason)
+
+
+def conversation(packet: memoryview) -> int | None:
+    """Which one a packet is of; None: parity does not say."""
+    at = _segment_at(packet)
+    return None if at is None else int.from_bytes(packet[at : at + 4], "little")
+
+
+def opening(packet: memoryview, replaces: bool) -> int | None:
+    """The conversation a packet begins; None: none. Only its very first one replaces another."""
+    at = _segment_at(packet)
+    if at is None or packet[at + 4] != kcp.PUSH:
+        return None
+    sn = int.from_bytes(packet[at + 12 : at + 16], "little")
+    if sn >= (1 if replaces else STRANGER_WINDOW):
+        return None
+    return int.from_bytes(packet[at : at + 4], "little")
+
+
+def _segment_at(packet: memoryview) -> int | None:
+    """Where the first segment of a packet begins."""
+    at = 0
+    if len(packet) >= kcp.OVERHEAD and fec.is_fec(packet):
+        if packet[4] != fec.DATA:
+            return None
+        at = fec.OVERHEAD
+    return at if len(packet) >= at + kcp.OVERHEAD else None
 
 
 def _make_kcp(conv: int, options: KcpOptions) -> kcp.Kcp:

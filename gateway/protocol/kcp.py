@@ -16,7 +16,8 @@ What is lost is for each end to decide. Here every transmission has a number; wh
 arrived that was sent `reorder` transmissions later, or noticeably later in time, the
 earlier is lost and sent again. `reorder` grows when that was wrong. The time-out is KCP's:
 RTO from 200 ms, at least 100 (30 with nodelay), at most 60 s, longer by one RTO (half of one)
-with each retry; the twentieth transmission in vain ends it. Sequence numbers are counted in full here and cut on the wire.
+with each retry; the twentieth transmission in vain ends it. Sequence numbers are counted in
+full here and cut on the wire.
 
 Bounds: `receive_window` segments received and not read; sent ones by the other's window.
 `kcp.pxd` has the types this is compiled with.

@@ -125,7 +125,7 @@ class Stock:
         return sent
 
 
-class Path_:
+class Way:
     """Loses, doubles, delays and so mixes up what two ends send each other."""
 
     def __init__(self, seed, *, loss=0.0, double=0.0, delay=0.01, jitter=0.0):
@@ -149,7 +149,7 @@ class Path_:
             yield to, packet
 
 
-def run(ends, path, *, until, watch=lambda now: None, deadline=600.0):
+def run(ends, path, *, until, watch=lambda _: None, deadline=600.0):
     """Turn until `until()`; the seconds it took, by the ends' own clock."""
     now = begin = 1000.0
     while not until():
