@@ -37,9 +37,15 @@ class Counts(Counter):
             event.set()
 
     async def until(self, what: str, number: int = 1) -> None:
+        await self._until(lambda: self[what] >= number)
+
+    async def until_any(self) -> None:
+        await self._until(lambda: self.total() > 0)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
         event = asyncio.Event()
         self._waiting.append(event)
-        while self[what] < number:
+        while not condition():
             event.clear()
             await event.wait()
         self._waiting.remove(event)

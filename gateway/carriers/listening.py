@@ -11,6 +11,7 @@ import errno
 import resource
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gateway.carriers.layer import Layer
 from gateway.carriers.sockets import DEFAULTS, SocketOptions, TcpStream, prepare
@@ -22,6 +23,15 @@ Wrap = Callable[[Stream], Layer]
 _BURST = 64
 _PAUSE = 0.5
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(slots=True, eq=False)
+class _Stranger:
+    """A connection within its handshakes, or one that was refused and is still being told."""
+
+    stream: TcpStream
+    until: float
+    judged: bool = False
 
 
 class Door(Listener):
@@ -47,7 +57,7 @@ class Door(Listener):
         self._timeout = handshake_timeout
         self._limit = max(1, min(max_half_open, raise_descriptor_limit() // 2))
         self._options = sockets
-        self._strangers: dict[TcpStream, float] = {}
+        self._strangers: dict[_Stranger, None] = {}
         self._loop = asyncio.get_running_loop()
         self._sweep: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -64,8 +74,9 @@ class Door(Listener):
                 timer.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        for stream in list(self._strangers):
-            stream.abort()
+        for stranger in list(self._strangers):
+            stranger.judged = True
+            stranger.stream.abort()
 
     def _knock(self) -> None:
         for _ in range(_BURST):
@@ -105,15 +116,16 @@ class Door(Listener):
             return
         if len(self._strangers) >= self._limit:
             self._evict()
-        self._strangers[stream] = self._loop.time() + self._timeout
-        stream.when_ended(lambda: self._forget(stream))
+        stranger = _Stranger(stream, self._loop.time() + self._timeout)
+        self._strangers[stranger] = None
+        stream.when_ended(lambda: self._forget(stranger))
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._timeout, self._expire)
-        self._climb(stream, stream, 0)
+        self._climb(stranger, stream, 0)
 
-    def _climb(self, bottom: TcpStream, lower: Stream, step: int) -> None:
+    def _climb(self, stranger: _Stranger, lower: Stream, step: int) -> None:
         if step == len(self._wraps):
-            self._strangers.pop(bottom, None)
+            self._forget(stranger)
             self._counts.count("accepted")
             self._accept(lower)
             return
@@ -122,33 +134,36 @@ class Door(Listener):
         def done(error: CarrierError | None) -> None:
             # A refused one may still be told why: it stays a stranger until it is gone.
             if error is None:
-                self._climb(bottom, layer, step + 1)
-            elif bottom in self._strangers:
+                self._climb(stranger, layer, step + 1)
+            elif not stranger.judged:
+                stranger.judged = True
                 self._counts.count(error.what)
 
         layer.begin(done)
 
-    def _forget(self, stream: TcpStream) -> None:
-        self._strangers.pop(stream, None)
+    def _forget(self, stranger: _Stranger) -> None:
+        self._strangers.pop(stranger, None)
 
     def _evict(self) -> None:
-        oldest = next(iter(self._strangers))
-        del self._strangers[oldest]
-        self._counts.count("half-open-evicted")
-        oldest.abort()
+        self._drop(next(iter(self._strangers)), "half-open-evicted")
 
     def _expire(self) -> None:
         """All have the same time, so the oldest ends first."""
         now = self._loop.time()
         while self._strangers:
-            oldest, until = next(iter(self._strangers.items()))
-            if until > now:
-                self._sweep = self._loop.call_at(until, self._expire)
+            oldest = next(iter(self._strangers))
+            if oldest.until > now:
+                self._sweep = self._loop.call_at(oldest.until, self._expire)
                 return
-            del self._strangers[oldest]
-            self._counts.count("handshake-timeout")
-            oldest.abort()
+            self._drop(oldest, "handshake-timeout")
         self._sweep = None
+
+    def _drop(self, stranger: _Stranger, what: str) -> None:
+        self._forget(stranger)
+        if not stranger.judged:
+            stranger.judged = True
+            self._counts.count(what)
+        stranger.stream.abort()
 
 
 def raise_descriptor_limit() -> int:

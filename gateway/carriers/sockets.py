@@ -6,6 +6,7 @@ kernel does not take at once is copied, everything else is not.
 """
 
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
@@ -198,7 +199,7 @@ class TcpStream(Stream):
         self._end("")
 
     def _end(self, reason: str) -> None:
-        self._open = False
+        self._open = self._reading = False
         self._reason = reason
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
@@ -207,7 +208,8 @@ class TcpStream(Stream):
         self._backlog = 0
         if self._last_call:
             self._last_call.cancel()
-        for call in self._ends:
+        calls, self._ends = self._ends, []
+        for call in calls:
             call()
         # Not now: who aborts, or writes, is in the middle of something.
         if self._receiver:
@@ -237,5 +239,7 @@ def choose_way(sock: socket.socket, options: SocketOptions) -> None:
 
 
 def text_of(error: OSError) -> str:
-    """What the system says, without the number."""
-    return error.strerror or str(error) or "no answer"
+    """What the system says, without number and address: asyncio puts its own words there."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return (error.strerror or str(error) or "no answer").lower()
+    return os.strerror(error.errno).lower()

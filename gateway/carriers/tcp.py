@@ -62,12 +62,12 @@ async def _connect(host: str, port: int, timeout: float, options: SocketOptions)
     loop = asyncio.get_running_loop()
     where = f"tcp {Remote(host, port)}"
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _addresses(host, port)
     except OSError as error:
         raise CarrierError(f"{where}: {text_of(error)}", "no-address") from error
     reason = "no address"
     until = loop.time() + timeout
-    for number, (family, _, _, _, address) in enumerate(found):
+    for number, (family, address) in enumerate(found):
         share = (until - loop.time()) / (len(found) - number)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -75,7 +75,7 @@ async def _connect(host: str, port: int, timeout: float, options: SocketOptions)
             prepare(sock, options)
             async with asyncio.timeout(share):
                 await loop.sock_connect(sock, address)
-            return TcpStream(sock, Remote(str(address[0]), int(address[1])))
+            return TcpStream(sock, Remote(str(address[0]), port))
         except (OSError, TimeoutError) as error:
             reason = text_of(error)
             sock.close()
@@ -83,3 +83,13 @@ async def _connect(host: str, port: int, timeout: float, options: SocketOptions)
             sock.close()
             raise
     raise CarrierError(f"{where}: {reason}", "no-connection")
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """Families and addresses. Only a name needs the resolver, and so a thread."""
+    kind = socket.SOCK_STREAM
+    try:
+        found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
+    return [(family, address) for family, _, _, _, address in found]

@@ -133,7 +133,7 @@ def _trust(context: ssl.SSLContext, ca_file: str | Path) -> None:
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
-        raise CarrierError(f"caFile={ca_file}: {_why(error, 'no certificates')}") from error
+        raise CarrierError(f"caFile={ca_file}: {_why(error, 'certificates, as PEM')}") from error
 
 
 def _show(context: ssl.SSLContext, cert_file: str | Path, key_file: str | Path | None) -> None:

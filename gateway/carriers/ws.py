@@ -128,10 +128,10 @@ class WsStream(Layer):
         if self._parts and self._receiver:
             parts, self._parts = self._parts, []
             self._receiver.on_data(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._protocol.state is State.OPEN or self._ended is not None:
-            return
         received = self._protocol.close_rcvd
         error = self._protocol.parser_exc
+        if self._protocol.state is State.OPEN and received is None and error is None:
+            return
         ordered = received is not None and received.code in {1000, 1001, 1005}
         self._finish("" if ordered else f"ws: {error or received or 'closed'}")
 
