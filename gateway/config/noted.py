@@ -50,9 +50,12 @@ def annotated(document: Document) -> str:
     lines = list(_lines(document, ""))
     width = max((len(line) for line, note in lines if note and len(line) <= _WIDEST), default=0)
     return "".join(
-        f"{line:<{width}}  # {ascii(one_line(note))[1:-1]}\n" if note else f"{line}\n"
-        for line, note in lines
+        f"{line:<{width}}  # {_comment(note)}\n" if note else f"{line}\n" for line, note in lines
     )
+
+
+def _comment(note: str) -> str:
+    return one_line(note).encode("ascii", "backslashreplace").decode()
 
 
 def _said(document: Document) -> bool:
@@ -92,7 +95,18 @@ def _item(item: Document, indent: str) -> Iterator[tuple[str, str]]:
         mark = "  "
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes a text with line breaks on one line, with escapes."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def _scalar(value: Plain) -> str:
     """One value on one line; a list in brackets."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=False)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10**6)
     return str(text).removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,125 @@
+"""What -t sees of this host and of files."""
+
+import pytest
+
+from gateway import check
+from gateway.config.build import build
+from gateway.config.sources import read_tree
+from gateway.config.tree import Report
+
+FILE = """\
+services:
+- name: hub
+  addr: :8421
+  handler: {type: tun, auther: staff}
+  listener: {type: tun, metadata: {net: 192.168.123.1/24, router: lans}}
+- name: second
+  addr: :8422
+  handler: {type: tun, auther: staff}
+  listener: {type: tun, metadata: {net: "192.168.124.1/24,fd00::1/64", router: lans}}
+authers: [{name: staff, file: {path: people}}]
+routers: [{name: lans, file: {path: lans}}]
+"""
+
+
+@pytest.fixture
+def look(tmp_path):
+    """The lines about a file g.yaml or a URL, without the folder in them."""
+
+    def look(*listens: str, text: str = "") -> list[str]:
+        (tmp_path / "g.yaml").write_text(text)
+        report = Report()
+        tree = read_tree(listens, [str(tmp_path / "g.yaml")] if text else [], report)
+        return [line.replace(f"{tmp_path}/", "") for line in check.look(build(tree, report))]
+
+    return look
+
+
+def test_nothing_to_see(look, tmp_path):
+    (tmp_path / "people").write_text("# ours\n192.168.123.2 a\nfd00::2 b\n")
+    (tmp_path / "lans").write_text("10.1.0.0/16 192.168.124.2 # there\n")
+    assert look(text=FILE) == []
+    assert look("tun://:8421?net=10.0.0.1/24&interface=lo&user=root") == []
+
+
+def test_malformed_entries_a_line_each(look, tmp_path):
+    (tmp_path / "people").write_text("192.168.123.2 geheim\nbob geheim\n\n192.168.123.3\n")
+    (tmp_path / "lans").write_text("10.1.0.0/16\n10.2.0.0/16 fd00::2\nx 192.168.123.2\n")
+    assert look(text=FILE) == [
+        "people:2: the username is not an IP address",
+        "people:4: there is no password: nobody could use it",
+        'lans:1: "10.1.0.0/16" has no gateway: write NETWORK GATEWAY',
+        'lans:2: "fd00::2" is a gateway of the other IP version',
+        'lans:3: "x" is not a network: write ADDRESS/LENGTH',
+    ]
+
+
+def test_entries_nobody_can_use(look, tmp_path):
+    (tmp_path / "people").write_text(
+        "192.168.123.1 a\n192.168.124.0 a\n192.168.124.1 a\n10.9.9.9 a\nfd00::5 a\n"
+    )
+    (tmp_path / "lans").write_text(
+        "10.1.0.0/16 192.168.123.1\nfd07::/64 fd09::1\n10.2.0.0/16 192.168.123.255\n"
+    )
+    nobody = "no client can have it"
+    assert look(text=FILE) == [
+        "people: 192.168.123.1 is the server's own address",
+        f"people: 192.168.124.0 is the network or its broadcast address: {nobody}",
+        "people: 192.168.124.1 is the server's own address",
+        f"people: 10.9.9.9 is not inside net: {nobody}",
+        "lans: 10.1.0.0/16: 192.168.123.1 is this host itself",
+        f"lans: fd07::/64: fd09::1 is not inside net: {nobody}",
+        f"lans: 10.2.0.0/16: 192.168.123.255 is the network or its broadcast address: {nobody}",
+    ]
+
+
+def test_files_that_cannot_be_read(look, tmp_path):
+    (tmp_path / "lans").mkdir()
+    assert look(text=FILE) == [
+        "people: cannot be read: No such file or directory",
+        "lans: cannot be read: Is a directory",
+    ]
+
+
+def test_many_are_counted(look, tmp_path):
+    (tmp_path / "people").write_text("bob\n" * 25 + "".join(f"10.0.0.{n} x\n" for n in range(30)))
+    (tmp_path / "lans").write_text("")
+    lines = look(text=FILE)
+    assert len(lines) == 42
+    assert (lines[20], lines[41]) == (
+        "people: and 5 more like these",
+        "people: and 10 more like these",
+    )
+
+
+def test_this_host(look, monkeypatch, tmp_path):
+    monkeypatch.setattr(check, "NAMESPACES", tmp_path)
+    monkeypatch.setattr(check.shutil, "which", {}.get)
+    (tmp_path / "blue").write_text("")
+    url = "tun://:0/hub:1?net=10.0.0.2/24&dns=1.1.1.1&user=no-such-user&interface=no0"
+    assert look(f"{url}&netns=blue") == [
+        'user: "no-such-user" is no user of this host',
+        "-L #1: interface: there is no device no0 here",
+        "-L #1: dns: needs resolvectl (systemd-resolved), which is not here",
+    ]
+    assert look(
+        "tun://:1?net=10.0.0.1/24&netns=red&netns.out=/proc/none&interface=no0&user=12345"
+    ) == [
+        "-L #1: netns: there is no network namespace red here",
+        "-L #1: netns.out: there is no network namespace /proc/none here",
+    ]
+
+
+def test_packages_that_are_missing(look, monkeypatch):
+    monkeypatch.setattr(check.importlib.util, "find_spec", {}.get)
+    text = FILE.replace("file: {path: people}", 'redis: {addr: h}, http: {url: "http://h"}')
+    text = text.replace("file: {path: lans}", 'plugin: {type: http, addr: "http://h"}')
+    assert look(text=text) == [
+        f"{whose} needs the Python package {package}, an extra: install it with: pip install "
+        f"'tun-gateway[{extra}]'"
+        for whose, package, extra in (
+            ('auther "staff"', "redis", "redis"),
+            ('auther "staff"', "aiohttp", "http"),
+            ('router "lans"', "aiohttp", "http"),
+        )
+    ]
