@@ -256,16 +256,40 @@ FromChild = (
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """What `gateway-ctl` asks, one JSON object and a newline."""
 
-    command: Literal["status"]
+    command: Literal["status", "client"]
     version: int = 1
+    addresses: tuple[str, ...] = ()
+
+
+class ClientFacts(msgspec.Struct, frozen=True):
+    """What a client with some tunnel addresses has to be told. Without the passphrase.
+
+    `interfaces` are the addresses with the prefix lengths of their networks. `known`
+    says by what: a credential, a peer that is here now, or only a network they lie in.
+    `listen` is where the server listens, "" for every address; `reached` are its own
+    addresses that peers use, the most frequent first. `routes` lead to the networks of
+    others, as far as there is room; `left_out` counts the rest.
+    """
+
+    service: str
+    interfaces: tuple[str, ...]
+    known: Literal["credential", "peer", "network"]
+    auth: bool
+    listen: str
+    port: int
+    reached: tuple[str, ...]
+    routes: tuple[str, ...]
+    left_out: int
+    mtu: int
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Either a status or an error sentence; one JSON object, ended by closing."""
+    """A status, a client's facts or an error sentence; one JSON object, ended by closing."""
 
     status: "Status | None" = None
     error: str = ""
     version: int = 1
+    client: ClientFacts | None = None
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):
@@ -275,7 +299,7 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kind: Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
+    kind: Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter", "steward"]
     pid: int
     state: Literal["running", "starting", "restarting", "late"]
     cpus: tuple[int, ...]
@@ -419,10 +443,14 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class HostStatus(msgspec.Struct, frozen=True):
-    """What is changed on the host: NAT and system routes. `problems` say what could not be."""
+    """What is changed on the host: NAT, system routes, DNS, what commands do.
+
+    `problems` say what could not be.
+    """
 
     nat: Literal["off", "on", "failed"]
     problems: tuple[str, ...] = ()
+    dns: Literal["off", "on", "failed"] = "off"
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
@@ -463,4 +491,5 @@ class Status(msgspec.Struct, frozen=True):
     supervisor: ProcessStatus
     services: tuple[ServiceStatus, ...]
     resolver: ProcessStatus | None = None
+    steward: ProcessStatus | None = None
     schema: int = STATUS_SCHEMA

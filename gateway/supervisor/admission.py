@@ -100,6 +100,10 @@ class Admission:
         fit = check_claim(record.addresses, self._nets) is None
         return fit and self.holds(record.addresses, record.credential)
 
+    def knows(self, address: bytes) -> bool:
+        """Whether some credential names the address. Plugins are not asked."""
+        return bool(self._good(address))
+
     def unread(self) -> list[str]:
         """The sources that were never read."""
         return [label for table in self.tables for label in table.unread()]

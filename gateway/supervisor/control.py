@@ -11,15 +11,15 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from gateway.errors import HostError
+from gateway.errors import GatewayError, HostError
 from gateway.linux.belongings import Owner, acting_as, claim_directory
-from gateway.protocol.messages import Answer, Request, Status
+from gateway.protocol.messages import Answer, ClientFacts, Request, Status
 from gateway.supervisor.loop import WRITE, Loop, Timer
 
 CLIENTS = 16
@@ -89,15 +89,24 @@ class _Client:
 
 
 class Control:
-    """Serves the socket. `status` makes the report."""
+    """Serves the socket. `status` makes the report, `client` a client's facts.
+
+    `client` raises GatewayError with a sentence for who asked.
+    """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, path: Path, status: Callable[[], Status]
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        path: Path,
+        status: Callable[[], Status],
+        client: Callable[[Sequence[str]], ClientFacts],
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._path = path
         self._status = status
+        self._client = client
         self._clients: dict[int, _Client] = {}
         loop.watch(sock.fileno(), lambda _: self._on_connect())
 
@@ -147,10 +156,15 @@ class Control:
 
     def _reply(self, line: bytes) -> Answer:
         try:
-            msgspec.json.decode(line, type=Request)
+            request = msgspec.json.decode(line, type=Request)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Answer(error=f"no request this version knows: {error}")
-        return Answer(status=self._status())
+        if request.command == "status":
+            return Answer(status=self._status())
+        try:
+            return Answer(client=self._client(request.addresses))
+        except GatewayError as error:
+            return Answer(error=str(error))
 
     def _answer(self, client: _Client, answer: Answer) -> None:
         client.answer = memoryview(msgspec.json.encode(answer))

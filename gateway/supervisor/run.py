@@ -26,6 +26,7 @@ from gateway.supervisor import control
 from gateway.supervisor.admission import digest_of
 from gateway.supervisor.authers import Authers
 from gateway.supervisor.children import Children, Spec
+from gateway.supervisor.client_facts import client_facts
 from gateway.supervisor.device import Device, DeviceOpener
 from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.leftovers import Leftovers
@@ -113,7 +114,13 @@ class Instance:
         self.user = process.leave_root(config.user)
         process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
-        self._control = control.Control(self.loop, control_socket, path, self.status)
+        self._control = control.Control(
+            self.loop,
+            control_socket,
+            path,
+            self.status,
+            lambda addresses: client_facts(self.services, addresses),
+        )
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)
         self._resolving = Resolving()

@@ -1,0 +1,127 @@
+"""What a client must be told to join: for `gateway-ctl client`. Never a passphrase."""
+
+from collections import Counter
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from gateway.errors import ConfigError
+from gateway.protocol.claims import check_claim
+from gateway.protocol.forwarding import REFUSAL_TEXT, Refusal
+from gateway.protocol.messages import ClientFacts
+from gateway.protocol.packet import (
+    ANY,
+    Address,
+    Network,
+    pack_address,
+    pack_network,
+    unpack_address,
+)
+from gateway.supervisor.hub import Hub
+from gateway.supervisor.service import TunService
+
+MOST_ROUTES = 64
+MOST_REACHED = 8
+
+
+def client_facts(services: Sequence[TunService], texts: Sequence[str]) -> ClientFacts:
+    """For the client with these addresses. Raises ConfigError with a sentence."""
+    addresses = [_address(text) for text in texts]
+    if not addresses:
+        raise ConfigError("no address was named")
+    servers = [(each, each.hub) for each in services if each.hub is not None]
+    if not servers:
+        raise ConfigError("this instance is no server: ask the one that clients connect to")
+    for service, hub in servers:
+        if _covers(service, addresses):
+            return _facts(service, hub, addresses)
+    nets = ", ".join(str(net.network) for each, _ in servers for net in each.config.nets)
+    names = ", ".join(map(str, addresses))
+    raise ConfigError(f"{names}: not in the network of this server, {nets}")
+
+
+def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFacts:
+    """`asked`, and what else the peer has who is behind a single one of them."""
+    config = service.config
+    own = list(dict.fromkeys(map(pack_address, asked)))
+    peer = hub.peers.at_address(own[0])
+    if peer is not None and len(own) == 1:
+        own += [address for address in peer.addresses if address not in own]
+    unfit = check_claim(own, config.nets)
+    if unfit is not None:
+        raise ConfigError(_why(*unfit))
+    known: Literal["credential", "peer", "network"] = "network" if peer is None else "peer"
+    if all(map(service.admission.knows, own)):
+        known = "credential"
+    routes = _routes(service, hub, own)
+    return ClientFacts(
+        service=config.name,
+        interfaces=tuple(_interface(service, address) for address in own),
+        known=known,
+        auth=service.admission.auth,
+        listen=config.host,
+        port=_port(service),
+        reached=_reached(hub),
+        routes=tuple(map(str, routes[:MOST_ROUTES])),
+        left_out=max(0, len(routes) - MOST_ROUTES),
+        mtu=config.mtu,
+    )
+
+
+def _routes(service: TunService, hub: Hub, own: Sequence[bytes]) -> list[Network]:
+    """The networks behind others, of the families that the client has; no default route."""
+    mine: set[tuple[bytes, int]] = set()
+    others: set[tuple[bytes, int]] = set()
+    for route in service.config.routes:
+        if route.gateway is not None:
+            side = mine if pack_address(route.gateway) in own else others
+            side.add(pack_network(route.network))
+    for peer in hub.peers:
+        side = mine if any(address in own for address in peer.addresses) else others
+        side.update(service.networks.behind(peer.addresses))
+        side.update(service.networks.led(peer.slot))
+    versions = {unpack_address(address).version for address in own}
+    networks = [_network(*prefix) for prefix in others - mine]
+    fit = [each for each in networks if each.version in versions and each.prefixlen]
+    return sorted(fit, key=lambda each: (each.version, int(each.network_address), each.prefixlen))
+
+
+def _reached(hub: Hub) -> tuple[str, ...]:
+    counts = Counter(peer.local for peer in hub.peers if peer.local != ANY)
+    return tuple(str(unpack_address(local)) for local, _ in counts.most_common(MOST_REACHED))
+
+
+def _interface(service: TunService, address: bytes) -> str:
+    ip = unpack_address(address)
+    net = next(net for net in service.config.nets if ip in net.network)
+    return f"{ip}/{net.network.prefixlen}"
+
+
+def _port(service: TunService) -> int:
+    """The one that is bound: the configuration may have said 0."""
+    if service.opened.acks is None:
+        return service.config.port
+    return int(service.opened.acks.getsockname()[1])
+
+
+def _covers(service: TunService, addresses: Sequence[Address]) -> bool:
+    nets = [net.network for net in service.config.nets]
+    return all(any(address in net for net in nets) for address in addresses)
+
+
+def _network(prefix: bytes, length: int) -> Network:
+    address = unpack_address(prefix)
+    return ip_network((address, length - 96 if address.version == 4 else length))
+
+
+def _address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no IP address; a tunnel address is asked for") from None
+
+
+def _why(refusal: Refusal, address: Address) -> str:
+    if refusal is Refusal.OWN_ADDRESS:
+        return f"{address} is the server's own address; a client needs another one"
+    return f"{address}: {REFUSAL_TEXT[refusal]}"
