@@ -20,6 +20,8 @@ SITE = "tun://:0/hub:8421?net=192.168.124.2/24&passphrase=geheim"
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
+    for name in ("GOST_LOGGER_LEVEL", "GOST_API", "GOST_METRICS", "GOST_PROFILING"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cli, "default_file", partial(cli.default_file, etc=tmp_path / "etc"))
@@ -91,6 +93,51 @@ def test_check(capsys):
     document = yaml.safe_load(captured.out)
     assert document["services"][0]["handler"]["metadata"]["passphrase"] == "***"
     assert "geheim" not in captured.out
+
+
+def test_check_shows_where_and_what_is_amiss(capsys, tmp_path):
+    (tmp_path / "people").write_text("192.168.123.2 geheim\nbob geheim\n")
+    (tmp_path / "a.yaml").write_text(
+        "services: [{name: hub, addr: ':1', handler: {type: tun, auther: x}, "
+        "listener: {type: tun, metadata: {net: 192.168.123.1/24}}}]\n"
+        "authers: [{name: x, file: {path: people}}]\n"
+    )
+    assert cli.main(["-t", "-C", "a.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        f"gateway: warning: {tmp_path}/people:2: the username is not an IP address",
+        "configuration is good",
+    ]
+    assert "- name: hub " in captured.out
+    assert "# a.yaml:1:19" in captured.out
+    assert "geheim" not in captured.out
+
+
+def test_the_environment_counts_and_flags_beat_it(ran, monkeypatch, capsys):
+    monkeypatch.setenv("GOST_LOGGER_LEVEL", "error")
+    monkeypatch.setenv("GOST_METRICS", ":9000")
+    assert cli.main(["-L", HUB]) == 0
+    assert cli.main(["-L", HUB, "-D"]) == 0
+    assert [config.log_level for config in ran] == ["error", "debug"]
+    line = "gateway: warning: environment: GOST_METRICS has no use here"
+    assert capsys.readouterr().err.splitlines() == [line] * 2
+
+
+@pytest.mark.parametrize("flag", ["--ignore-unsupported", "-ignore-unsupported=true"])
+def test_the_rest_of_a_gost_command_line(ran, capsys, flag):
+    argv = ["-L", "socks5://:1080", "-L", HUB, "-api", ":18080"]
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        (
+            "gateway: error: 2 things here are not supported by this program: leave them out, or "
+            "run the rest with --ignore-unsupported"
+        ),
+        "gateway: error:   flag --api: the web API (gateway-ctl looks inside)",
+        'gateway: error:   -L #1: a service of "socks5"',
+    ]
+    assert cli.main([*argv, flag]) == 0
+    assert [s.place for s in ran[0].services] == ["-L #2"]
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 @pytest.mark.parametrize(("form", "parse"), [("yaml", yaml.safe_load), ("json", json.loads)])

@@ -1,6 +1,7 @@
 """Files, standard input, inline JSON, default places, and how they are merged."""
 
 import io
+import json
 import sys
 
 import pytest
@@ -122,3 +123,26 @@ def test_names_are_given_to_those_without(tmp_path):
     tree = read_tree(["tun://:1"], [f"{tmp_path}/a.yaml"], Report())
     names = [s["name"] if isinstance(s, dict) else s for s in plain(tree)["services"]]
     assert names == ["service-0", "service-1", "service-2", "x", "service-3"]
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ({"services": [{"name": "b"}]}, {"services": [{"name": "a"}, {"name": "b"}]}),
+        ({"services": None}, {"services": [{"name": "a"}]}),
+        ({"log": {"format": "json"}}, {"log": {"format": "json"}}),
+        ({"log": None}, {"log": {"level": "info"}}),
+        ({"log": {}}, {"log": {}}),
+        ({"api": {"addr": ":2"}}, {"api": {"addr": ":2"}}),
+        ({"TLS": {"certFile": "x"}}, {"TLS": {"certFile": "x"}}),
+    ],
+)
+def test_merging(tmp_path, second, expected):
+    """Lists are joined, of anything else the later counts as a whole; null says nothing."""
+    first = {"services": [{"name": "a"}], "log": {"level": "info"}, "api": {"addr": ":1"}}
+    paths = []
+    for name, document in (("1.json", first), ("2.json", second)):
+        (tmp_path / name).write_text(json.dumps(document))
+        paths.append(str(tmp_path / name))
+    merged = plain(read_tree([], paths, Report()))
+    assert merged == {**first, **expected}

@@ -1,6 +1,10 @@
 """Go-style values, table by table."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.config import values
 from gateway.config.values import BadValueError
@@ -135,3 +139,79 @@ def test_no_choice():
 )
 def test_shown(value, expected):
     assert values.shown(value) == expected
+
+
+NANOSECONDS = {
+    "h": 3_600_000_000_000,
+    "m": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1000,
+    "\u00b5s": 1000,
+    "\u03bcs": 1000,
+    "ns": 1,
+}
+PARTS = st.lists(
+    st.tuples(
+        st.integers(0, 999), st.integers(0, 999) | st.none(), st.sampled_from(list(NANOSECONDS))
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(st.sampled_from(["", "+", "-"]), PARTS)
+def test_any_duration_of_go(sign, parts):
+    """Options and fields of structs read a text with units alike."""
+    text, total = sign, 0
+    for whole, fraction, unit in parts:
+        text += f"{whole}{unit}" if fraction is None else f"{whole}.{fraction:03}{unit}"
+        total += whole * NANOSECONDS[unit] + (fraction or 0) * NANOSECONDS[unit] // 1000
+    expected = (-total if sign == "-" else total) / 1e9
+    assert values.duration(text) == pytest.approx(expected, abs=1e-8)
+    assert values.struct_duration(text) == values.duration(text)
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_a_bare_number_is_seconds_of_an_option_and_nanoseconds_of_a_field(number):
+    assert values.duration(number) == values.duration(str(number)) == number
+    assert values.struct_duration(number) == pytest.approx(number / 1e9)
+    if number:
+        with pytest.raises(BadValueError):
+            values.struct_duration(str(number))
+
+
+@pytest.mark.parametrize("word", ["0", "+0", "-0"])
+def test_zero_needs_no_unit(word):
+    assert values.duration(word) == values.struct_duration(word) == 0
+
+
+TRUE, FALSE = {"1", "t", "T", "true", "TRUE", "True"}, {"0", "f", "F", "false", "FALSE", "False"}
+
+
+@given(st.sampled_from(sorted(TRUE | FALSE)) | st.text(max_size=5))
+def test_any_boolean_of_go(word):
+    """What Go takes for false because it cannot read it is an error."""
+    if word in TRUE | FALSE:
+        assert values.boolean(word) is (word in TRUE)
+    else:
+        with pytest.raises(BadValueError):
+            values.boolean(word)
+
+
+@given(st.integers())
+def test_a_number_is_true_unless_it_is_0(number):
+    assert values.boolean(number) is (number != 0)
+
+
+@given(st.integers(-(10**17), 10**17), st.sampled_from(["", "+", "0", "000"]))
+def test_any_integer_of_go(number, prefix):
+    text = f"{prefix}{number}" if number >= 0 else str(number)
+    assert values.integer(text) == values.integer(number) == number
+
+
+@given(st.text(max_size=8) | st.floats().map(str))
+def test_a_text_is_read_or_refused(word):
+    for parse in (values.boolean, values.integer, values.duration, values.struct_duration):
+        with suppress(BadValueError):
+            parse(word)
