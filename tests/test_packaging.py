@@ -35,7 +35,7 @@ DEPENDENCIES = {
     "python-prctl": ("prctl", "gateway/linux/process.py"),
     "PyYAML": ("yaml", "gateway/config/yaml.py"),
     "rich": ("rich", "gateway/ctl/render.py"),
-    "websockets": ("websockets", "gateway/carriers/ws.py"),
+    "websockets": ("websockets", "gateway/carriers/websocket.py"),
 }
 """Each dependency, the name it is imported by, and the module where it does its work."""
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.carriers import grpc, mux, tcp, tls, ws
 from gateway.carriers.stream import CarrierError
 from gateway.carriers.trust import client_tls, server_tls
+from gateway.carriers.websocket import WsServer
 
 CARRIERS = ["tcp", "tls", "ws", "wss", "tls over wss", "ws over tls over tls"]
 CARRIERS += ["mws", "mws version 2", "mwss", "mtls", "grpc", "grpc insecure"]
@@ -28,7 +29,7 @@ def carrier(request, papers):
         return await _over_accepted(tls.TlsStream(lower, server))
 
     async def top_ws(lower):
-        return await _over_accepted(ws.WsServer(lower, ws.WS_DEFAULTS))
+        return await _over_accepted(WsServer(lower, ws.WS_DEFAULTS))
 
     kinds = {
         "tcp": (tcp.listen, {}, tcp.dial, {}, []),

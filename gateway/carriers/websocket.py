@@ -1,0 +1,302 @@
+"""WebSocket on top of any stream (RFC 6455).
+
+Framing, masking and the handshake are the `websockets` library's, sans-IO. One write is one
+binary message; what arrives is pushed as bytes, as many messages as came in one piece at
+once, since boundaries mean nothing here and GOST sends two messages for each datagram.
+
+Both ends ping. Anything that arrives counts as life; an end that has been silent for two
+periods although it was pinged is given up.
+"""
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    ServerPerMessageDeflateFactory,
+)
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import WebSocketURI
+
+from gateway.carriers.layer import Layer
+from gateway.carriers.stream import CarrierError, Receiver, Remote, Stream
+from gateway.carriers.tls import TlsStream
+
+_DATA = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
+
+_SILENT = logging.getLogger(f"{__name__}.library")
+_SILENT.disabled = True
+"""What peers send is counted by us, not logged by the library."""
+
+
+@dataclass(frozen=True, slots=True)
+class WsOptions:
+    """What both ends of a websocket may be told; times in seconds.
+
+    `path` is matched exactly, or by its beginning if it ends in a slash. `host` and `headers`
+    are the client's, `headers` also what a server adds to its answer. A message is at most
+    `max_message` bytes. `keepalive` 0: no pings of ours.
+    """
+
+    path: str = "/ws"
+    host: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    keepalive: float = 15.0
+    compression: bool = False
+    max_message: int = 1 << 20
+
+
+WS_DEFAULTS = WsOptions()
+
+
+class WsStream(Layer):
+    """One side of a websocket over `lower`: what its two kinds have in common."""
+
+    def __init__(self, lower: Stream, options: WsOptions) -> None:
+        super().__init__(lower)
+        self.carrier = "wss" if isinstance(lower, TlsStream) else "ws"
+        self.verified = lower.verified
+        self._options = options
+        self._protocol: ClientProtocol | ServerProtocol
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._heard = 0.0
+        self._pinged = 0.0
+        self._trip: float | None = None
+        self._next_watch: asyncio.TimerHandle | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._ready or self._closing or self._protocol.state is not State.OPEN:
+            return
+        self._protocol.send_binary(data)
+        self._send()
+
+    @property
+    def rtt(self) -> float | None:
+        """The carrier's below; over a chain, where it cannot know, the last ping's."""
+        below = self._lower.rtt
+        return self._trip if below is None else below
+
+    def start(self, receiver: Receiver) -> None:
+        super().start(receiver)
+        self._heard = self._loop.time()
+        if self._options.keepalive > 0:
+            self._next_watch = self._loop.call_later(self._options.keepalive, self._watch)
+
+    def _take(self, data: bytes | bytearray | memoryview) -> None:
+        self._heard = self._loop.time()
+        self._protocol.receive_data(data)  # type: ignore[arg-type]
+        for event in self._protocol.events_received():
+            if not isinstance(event, Frame):
+                self._agree(event)
+            elif event.opcode in _DATA:
+                if event.data:
+                    self._parts.append(event.data)
+            elif event.opcode is Opcode.PONG:
+                self._trip = self._heard - self._pinged
+        if not self._ready and self._done and self._protocol.handshake_exc:
+            self._refuse(self._protocol.handshake_exc)
+            return
+        self._send()
+        if self._lower.backlog > 4 * self._lower.high + self._options.max_message:
+            self._abandon("does not read the answers to its pings")
+
+    @abstractmethod
+    def _agree(self, event: Request | Response) -> None:
+        """What the other end said in the handshake."""
+
+    @abstractmethod
+    def _refuse(self, error: Exception) -> None:
+        """What it said is no handshake."""
+
+    def _give(self) -> None:
+        if self._parts and self._receiver:
+            parts, self._parts = self._parts, []
+            self._receiver.on_data(parts[0] if len(parts) == 1 else b"".join(parts))
+        received = self._protocol.close_rcvd
+        error = self._protocol.parser_exc
+        if self._protocol.state is State.OPEN and received is None and error is None:
+            return
+        ordered = received is not None and received.code in {1000, 1001, 1005}
+        self._finish("" if ordered else f"ws: {error or received or 'closed'}")
+
+    def _send(self) -> None:
+        for piece in self._protocol.data_to_send():
+            if piece:
+                self._lower.write(piece)
+
+    def _say_goodbye(self) -> None:
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(1000)
+            self._send()
+
+    def _watch(self) -> None:
+        if self._ended is not None or self._closing:
+            return
+        period = self._options.keepalive
+        now = self._loop.time()
+        if self._held:
+            self._heard = now  # it is we who do not listen
+        elif now - self._heard >= 2 * period:
+            self._abandon(f"silent for {now - self._heard:.0f} s")
+            return
+        self._pinged = now
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._send()
+        self._next_watch = self._loop.call_later(period, self._watch)
+
+    def _finish(self, reason: str) -> None:
+        if self._next_watch:
+            self._next_watch.cancel()
+        super()._finish(reason)
+
+    def _abandon(self, reason: str) -> None:
+        self._closing = True
+        self._finish(reason)
+        self._lower.abort()
+
+
+class WsClient(WsStream):
+    """The end that asked: it masks what it sends."""
+
+    def __init__(self, lower: Stream, host: str, port: int, options: WsOptions) -> None:
+        super().__init__(lower, options)
+        path, _, query = options.path.partition("?")
+        uri = WebSocketURI(self.carrier == "wss", host, port, path or "/", query)
+        deflate = ClientPerMessageDeflateFactory(
+            server_no_context_takeover=True, client_no_context_takeover=True
+        )
+        self._protocol = ClientProtocol(
+            uri,
+            extensions=[deflate] if options.compression else None,
+            max_size=options.max_message,
+            logger=_SILENT,
+        )
+        self._host = options.host or str(Remote(host, port))
+
+    def _greet(self) -> None:
+        protocol = self._protocol
+        if not isinstance(protocol, ClientProtocol):
+            return
+        request = protocol.connect()
+        wanted = {"User-Agent": "Go-http-client/1.1", **self._options.headers, "Host": self._host}
+        _replace(request.headers, wanted)
+        protocol.send_request(request)
+        self._send()
+
+    def on_end(self, reason: str) -> None:
+        if not self._ready and self._done:
+            self._protocol.receive_eof()  # an answer may be without a length
+            if self._protocol.handshake_exc:
+                self._refuse(self._protocol.handshake_exc)
+        super().on_end(reason)
+
+    def _agree(self, _event: Request | Response) -> None:
+        if self._protocol.state is State.OPEN:
+            self._succeed()
+
+    def _refuse(self, error: Exception) -> None:
+        where = f"{self.carrier} {self.remote}{self._options.path}"
+        self._fail(CarrierError(f"{where}: {_why(error)}", "bad-http"))
+
+
+class WsServer(WsStream):
+    """The end that was asked. Wrong paths and plain HTTP get an answer, and the end."""
+
+    def __init__(self, lower: Stream, options: WsOptions) -> None:
+        super().__init__(lower, options)
+        deflate = ServerPerMessageDeflateFactory(
+            server_no_context_takeover=True, client_no_context_takeover=True
+        )
+        self._protocol = ServerProtocol(
+            extensions=[deflate] if options.compression else None,
+            max_size=options.max_message,
+            logger=_SILENT,
+        )
+
+    def _greet(self) -> None:
+        """The client speaks first."""
+
+    def _refuse(self, _error: Exception) -> None:
+        self._lower.write(_BAD_REQUEST)
+        self._fail(CarrierError(f"{self.carrier} {self.remote}: not HTTP", "bad-http"))
+
+    def _agree(self, request: Request | Response) -> None:
+        protocol = self._protocol
+        if not isinstance(protocol, ServerProtocol) or not isinstance(request, Request):
+            return
+        if not self._is_here(request.path.partition("?")[0]):
+            response = protocol.reject(HTTPStatus.NOT_FOUND, "404 page not found\n")
+            what = "wrong-path"
+        else:
+            response = protocol.accept(request)
+            what = "bad-http"
+        if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            _replace(response.headers, self._options.headers)
+            protocol.send_response(response)
+            self._send()
+            self._succeed()
+            return
+        protocol.send_response(_as_gost_says(response))
+        self._send()
+        text = f"{self.carrier} {self.remote}: answered {response.status_code}"
+        self._fail(CarrierError(text, what))
+
+    def _is_here(self, path: str) -> bool:
+        own = self._options.path.partition("?")[0]
+        return path == own or (own.endswith("/") and path.startswith(own))
+
+
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n400 Bad Request"
+)
+
+
+def _as_gost_says(response: Response) -> Response:
+    """A refused upgrade as gorilla/websocket's `returnError` words it (server.go)."""
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        return response
+    status = HTTPStatus.BAD_REQUEST
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        status = HTTPStatus.METHOD_NOT_ALLOWED
+    response.status_code = status.value
+    response.reason_phrase = status.phrase
+    response.body = f"{status.phrase}\n".encode()
+    for name in ("Upgrade", "Allow"):
+        if name in response.headers:
+            del response.headers[name]
+    _replace(
+        response.headers,
+        {"Content-Length": str(len(response.body)), "Sec-Websocket-Version": "13"},
+    )
+    return response
+
+
+def _replace(headers: Headers, wanted: Mapping[str, str]) -> None:
+    for name, value in wanted.items():
+        if name in headers:
+            del headers[name]
+        headers[name] = value
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        hint = ": is the path right?" if status == HTTPStatus.NOT_FOUND else ""
+        return f"answered HTTP {status}{hint}"
+    if isinstance(error, InvalidMessage):
+        return "did not answer as a web server"
+    if isinstance(error, InvalidHandshake):
+        return f"no websocket: {error}"
+    return str(error) or "ended within the handshake"
