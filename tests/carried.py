@@ -24,6 +24,12 @@ def run(main: Coroutine) -> object:
     return result
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until it holds; the deadline of `run` is this one's too."""
+    while not condition():  # noqa: ASYNC110 - it looks at things that tell nobody
+        await asyncio.sleep(0.001)
+
+
 class Counts(Counter):
     """Counts of a listener; `until` waits for one of them."""
 
