@@ -45,6 +45,7 @@ EXTRAS = {
     "cramjam": ("cramjam", "gateway/carriers/kcp_snappy.py"),
     "hpack": ("hpack", "gateway/carriers/http2_headers.py"),
     "cryptography": ("cryptography", "gateway/carriers/kcp_crypt.py"),
+    "segno": ("segno", "gateway/ctl/qr.py"),
 }
 """The same of what only the extras need. They are imported when a source asks for them."""
 

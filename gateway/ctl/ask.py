@@ -9,14 +9,15 @@ import contextlib
 import socket
 import struct
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from gateway.errors import GatewayError
 from gateway.protocol.instances import instances_among, socket_path
-from gateway.protocol.messages import STATUS_SCHEMA, Request, Status
+from gateway.protocol.messages import STATUS_SCHEMA, ClientFacts, Request, Status
 
 DEADLINE_SECONDS = 2.0
 ANSWER_LIMIT = 64 << 20
@@ -62,6 +63,7 @@ class _RawAnswer(msgspec.Struct):
 
     status: msgspec.Raw = _NULL
     error: str = ""
+    client: ClientFacts | None = None
 
 
 def list_instances(directory: str) -> list[str]:
@@ -80,9 +82,28 @@ def ask_status(directory: str, instance: str, deadline_seconds: float = DEADLINE
     Raises NotRunning, NoPermission or NoAnswer, each with a sentence that names the instance;
     ConfigError for a name that cannot be one.
     """
+    return _asked(directory, instance, Request("status"), deadline_seconds, _report_in)
+
+
+def ask_client(directory: str, instance: str, addresses: Sequence[str]) -> ClientFacts:
+    """What a client with these tunnel addresses has to be told. Raises as `ask_status` does."""
+    request = Request("client", addresses=tuple(addresses))
+    return _asked(directory, instance, request, DEADLINE_SECONDS, _facts_in)
+
+
+Answered = TypeVar("Answered")
+
+
+def _asked(
+    directory: str,
+    instance: str,
+    request: Request,
+    deadline_seconds: float,
+    read: Callable[[bytes], Answered],
+) -> Answered:
     path = socket_path(directory, instance)
     try:
-        return _report_in(_exchange(path, Request("status"), deadline_seconds))
+        return read(_exchange(path, request, deadline_seconds))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotRunning(_not_there(directory, instance, path)) from error
     except ConnectionRefusedError as error:
@@ -108,6 +129,20 @@ _SUDO = "run gateway-ctl as root (sudo)"
 
 
 def _report_in(answer: bytes) -> Report:
+    raw = bytes(_decoded(answer).status)
+    if raw == bytes(_NULL):
+        raise NoAnswer("its answer holds no status")
+    return Report(_decode_status(raw), raw)
+
+
+def _facts_in(answer: bytes) -> ClientFacts:
+    found = _decoded(answer).client
+    if found is None:
+        raise NoAnswer("its answer says nothing of a client: use the gateway-ctl of its version")
+    return found
+
+
+def _decoded(answer: bytes) -> _RawAnswer:
     if not answer:
         raise NoAnswer("it closed the connection without an answer")
     try:
@@ -118,10 +153,7 @@ def _report_in(answer: bytes) -> Report:
         ) from error
     if decoded.error:
         raise NoAnswer(f"it says: {decoded.error}")
-    raw = bytes(decoded.status)
-    if raw == bytes(_NULL):
-        raise NoAnswer("its answer holds no status")
-    return Report(_decode_status(raw), raw)
+    return decoded
 
 
 def _decode_status(raw: bytes) -> Status:

@@ -20,6 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.command == "list":
             return _list()
+        if arguments.command == "client":
+            return _client(arguments)
         if arguments.watch is not None:
             return _watch(arguments)
         return _status(arguments)
@@ -47,6 +49,16 @@ def _list() -> int:
     failures = [(failure.instance, failure.error) for failure in answers.failures]
     _write(overview(statuses, failures, look_at(sys.stdout, os.environ)))
     return answers.exit_status
+
+
+def _client(arguments: argparse.Namespace) -> int:
+    from gateway.ctl.clients import client_page  # noqa: PLC0415
+
+    page, notes = client_page(run_directory(os.environ), arguments, look_at(sys.stdout, os.environ))
+    _write(page)
+    for note in notes:
+        _complain(note)
+    return 0
 
 
 def _watch(arguments: argparse.Namespace) -> int:

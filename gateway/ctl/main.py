@@ -62,10 +62,46 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     status.add_argument("--quiet", action="store_true", help="print nothing: exit status only")
     commands.add_parser("list", help="one line per instance", allow_abbrev=False)
+    _add_client(commands)
     arguments = parser.parse_args(argv, argparse.Namespace(quiet=False))
     if arguments.command == "status":
         _settle(status, arguments)
     return arguments
+
+
+def _add_client(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    client = commands.add_parser(
+        "client",
+        help="show what to run on a client",
+        description="Print the command line and the YAML for the client with a tunnel address,"
+        " for this program and for stock GOST.",
+        allow_abbrev=False,
+    )
+    client.add_argument(
+        "addresses",
+        nargs="+",
+        metavar="ADDRESS",
+        help="its tunnel address; of both families, if it has two",
+    )
+    client.add_argument(
+        "--host",
+        default="",
+        metavar="HOST[:PORT]",
+        help="the server as clients reach it (default: the address that present ones use)",
+    )
+    client.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="its first line is the passphrase (default: a placeholder; nobody else knows it)",
+    )
+    client.add_argument(
+        "--qr",
+        nargs="?",
+        const="url",
+        choices=("url", "yaml"),
+        help="a QR code instead, of the URL or of the YAML",
+    )
+    client.add_argument("--instance", metavar="NAME", help="the server (default: any that fits)")
 
 
 def _settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -1,0 +1,90 @@
+"""`gateway-ctl client`: ask the server that knows the address, write what to run there."""
+
+import argparse
+from pathlib import Path
+
+from gateway.ctl.ask import NoAnswer, NotRunning, ask_client, list_instances
+from gateway.ctl.invitation import PASSPHRASE_PLACEHOLDER, Invitation, notes, target_of
+from gateway.ctl.terminal import Look
+from gateway.ctl.words import Words
+from gateway.errors import ConfigError, GatewayError, HostError
+from gateway.protocol.messages import ClientFacts
+
+PASSPHRASE_LIMIT = 16
+"""Bytes of a passphrase that are sent (docs/wire.md)."""
+
+
+def client_page(
+    directory: str, arguments: argparse.Namespace, look: Look
+) -> tuple[bytes, list[str]]:
+    """What to print, and notes about it. Raises GatewayError."""
+    facts = _facts(directory, arguments)
+    passphrase = _passphrase(arguments.passphrase_file)
+    if passphrase is None and facts.auth:
+        passphrase = PASSPHRASE_PLACEHOLDER
+    invitation = Invitation(facts, target_of(facts, arguments.host), passphrase)
+    if arguments.qr is None:
+        return _text(invitation).encode(), notes(invitation)
+    return _code(invitation, arguments.qr, look), notes(invitation)
+
+
+def _facts(directory: str, arguments: argparse.Namespace) -> ClientFacts:
+    """Of the instance that was named, or of the first one that knows the address."""
+    if arguments.instance is not None:
+        return ask_client(directory, arguments.instance, arguments.addresses)
+    failure: GatewayError | None = None
+    for instance in list_instances(directory):
+        try:
+            return ask_client(directory, instance, arguments.addresses)
+        except NotRunning:
+            continue
+        except GatewayError as error:
+            if failure is None or isinstance(failure, NoAnswer):
+                failure = error
+    if failure is not None:
+        raise failure
+    raise NotRunning(f"no gateway is running: there is no control socket in {directory}")
+
+
+def _passphrase(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"--passphrase-file {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--passphrase-file {file}: it is not UTF-8 text") from None
+    first = text.split("\n", 1)[0].rstrip("\r")
+    if not first:
+        raise ConfigError(f"--passphrase-file {file}: its first line is empty")
+    if len(first.encode()) > PASSPHRASE_LIMIT:
+        raise ConfigError(
+            f"--passphrase-file {file}: {len(first.encode())} bytes; a passphrase has"
+            f" {PASSPHRASE_LIMIT} at most"
+        )
+    return first
+
+
+def _text(invitation: Invitation) -> str:
+    facts = invitation.facts
+    return (
+        f"# {', '.join(facts.interfaces)} of service {Words().text(facts.service)}\n"
+        f'gateway -L "{invitation.url}"\n'
+        "\n# the same with stock GOST\n"
+        f'gost -L "{invitation.url}"\n'
+        "\n# the same as a file, for -C of both\n"
+        f"{invitation.yaml}"
+    )
+
+
+def _code(invitation: Invitation, what: str, look: Look) -> bytes:
+    try:
+        from gateway.ctl.qr import drawn  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "segno":
+            raise
+        remedy = "install it with: pip install 'tun-gateway[qr]'"
+        raise HostError(f"--qr needs the Python package segno, an extra: {remedy}") from None
+    text = invitation.url if what == "url" else invitation.yaml
+    return drawn(text, ascii_only=look.ascii_only)
