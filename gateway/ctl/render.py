@@ -66,7 +66,7 @@ class _Page:
     def instance(self, status: Status) -> Iterator[RenderableType]:
         yield summaries.headline(status, self.words)
         yield facts(summaries.instance(status, self.words))
-        own = [status.supervisor, *([status.resolver] if status.resolver else [])]
+        own = [p for p in (status.supervisor, status.resolver, status.steward) if p is not None]
         yield from self._processes(own)
         for service in status.services:
             yield Text()

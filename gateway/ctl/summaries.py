@@ -50,6 +50,8 @@ def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
     yield "offload", _offload(status.offload, words)
     if status.host.nat != "off":
         yield "NAT", Text(status.host.nat, GOOD if status.host.nat == "on" else BAD)
+    if status.host.dns != "off":
+        yield "DNS", Text(status.host.dns, GOOD if status.host.dns == "on" else BAD)
 
 
 def uplink(status: UplinkStatus, words: Words) -> Iterator[Fact]:

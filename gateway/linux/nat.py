@@ -47,7 +47,7 @@ class Masquerade:
 
     def __init__(self, device: str, nets: Sequence[Interface]) -> None:
         self.device = device
-        self.table = f"gateway-{device}"
+        self.table = table_of(device)
         self.owned = False
         self._networks = tuple(dict.fromkeys(net.network for net in nets))
         self._socket: Netlink | None = None
@@ -83,6 +83,19 @@ class Masquerade:
             self.down()
             raise
         return record
+
+    def follow(self, device: str) -> None:
+        """The device may have another name by now: forget the rules for the former one.
+
+        The next `up` makes the new ones.
+        """
+        if device == self.device:
+            return
+        if self._socket is not None:
+            nftables.run(self._socket, [nftables.delete_table(self.table)])
+            self._socket.close()
+            self._socket = None
+        self.device, self.table = device, table_of(device)
 
     def down(self) -> tuple[str, ...]:
         """Take everything back; sentences about what could not be. Safe to repeat."""
@@ -143,6 +156,11 @@ class Masquerade:
                 for condition in conditions
             ),
         ]
+
+
+def table_of(device: str) -> str:
+    """What our table is called."""
+    return f"gateway-{device}"
 
 
 def undo(record: NatRecord) -> tuple[str, ...]:

@@ -242,14 +242,7 @@ SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
 
 ToChild = Update | Snapshot | Stop | Resolve | AskAuth | Refresh | ToBridge
 FromChild = (
-    Ready
-    | SnapshotPlease
-    | Punts
-    | Trouble
-    | Resolved
-    | AuthVerdict
-    | SourceMessage
-    | FromBridge
+    Ready | SnapshotPlease | Punts | Trouble | Resolved | AuthVerdict | SourceMessage | FromBridge
 )
 
 
@@ -299,7 +292,9 @@ class ProcessStatus(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kind: Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter", "steward"]
+    kind: Literal[
+        "supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter", "steward"
+    ]
     pid: int
     state: Literal["running", "starting", "restarting", "late"]
     cpus: tuple[int, ...]

@@ -36,7 +36,10 @@ _log = get_logger("advertising")
 
 
 class Advertising:
-    """Of one client. Made as root, since only root can see iptables-legacy's rules."""
+    """Of one client. Made as root, since only root can see iptables-legacy's rules.
+
+    `device` is the tunnel's present name.
+    """
 
     def __init__(
         self, service: Service, device: str, sock: socket.socket, masquerades: Callable[[], bool]
@@ -44,7 +47,7 @@ class Advertising:
         self.networks: tuple[Network, ...] = ()
         self.bad_answers = 0
         self._service = service
-        self._device = device
+        self.device = device
         self._sock = sock
         self._masquerades = masquerades
         self._legacy = lan.read_legacy() if service.advertise == "auto" else ()
@@ -120,9 +123,9 @@ class Advertising:
             return chosen
         nets = [net.network for net in self._service.nets]
         try:
-            lans = lan.private_lans(lan.connected(), (self._device,))
+            lans = lan.private_lans(lan.connected(), (self.device,))
             found = lan.reachable(
-                lans, self._device, nets, own_nat=self._masquerades(), legacy=self._legacy
+                lans, self.device, nets, own_nat=self._masquerades(), legacy=self._legacy
             )
         except (OSError, NetlinkError, HostError):
             return None  # what was known stays good

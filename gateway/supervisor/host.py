@@ -14,9 +14,13 @@ from collections.abc import Callable, Container
 from functools import partial
 from typing import Literal
 
+from msgspec.structs import replace
+
 from gateway.config.model import Service
 from gateway.errors import HostError
 from gateway.linux.nat import Masquerade
+from gateway.linux.netns import Namespace
+from gateway.linux.resolved import DnsRecord
 from gateway.linux.route_plan import Key, RouteRecord
 from gateway.linux.routing import RouteMonitor, SystemRoutes
 from gateway.log import RateLimiter, event, get_logger
@@ -35,16 +39,25 @@ _log = get_logger("host")
 
 
 class HostSide:
-    """The host's side of one service. Does nothing where there are neither routes nor NAT."""
+    """The host's side of one service. Does nothing where there are neither routes nor NAT.
 
-    def __init__(self, service: Service, device: Device) -> None:
+    `inner` is the device's network namespace, where all of it is done, `outer` that of the
+    socket. Where they differ, or where the socket is held to a device, no route can lead its
+    datagrams into the tunnel.
+    """
+
+    def __init__(
+        self, service: Service, device: Device, inner: Namespace, outer: Namespace
+    ) -> None:
         self._service = service
         self._device = device
+        self._inner = inner
+        self._apart = service.interface is not None or not inner.same_as(outer)
         self._routes: SystemRoutes | None = None
         self._monitor: RouteMonitor | None = None
         self._masquerade: Masquerade | None = None
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._left = Left()
+        self._left = Left(netns=str(inner.path or ""))
         self._timer: Timer | None = None
         self._mended = 0.0
         self._troubles: dict[str, str] = {}
@@ -67,37 +80,49 @@ class HostSide:
 
     def start(self, loop: Loop, leftovers: Leftovers) -> None:
         """Masquerade and route. Raises HostError where NAT was asked for and cannot be."""
-        self._loop = loop
+        self._loop = loop.inside(self._inner)
         self._leftovers = leftovers
-        if self._service.nat:
-            self._masquerade = Masquerade(self._device.name, self._service.nets)
-            self._raise_nat(self._masquerade)
-        if self._wanted():
-            self._open_routes()
-            self._want(routes=self._wanted())
-        loop.call_every(TEND_INTERVAL, self._tend)
+        with self._inner:
+            if self._service.nat:
+                self._masquerade = Masquerade(self._device.name, self._service.nets)
+                self._raise_nat(self._masquerade)
+            if self._wanted():
+                self._open_routes()
+                self._want(routes=self._wanted())
+        self._loop.call_every(TEND_INTERVAL, self._tend)
 
     def want_routes(self, extra: list[tuple[Network, Address | None]]) -> None:
         """Beside those of the configuration, these too: networks with their gateways."""
         self._extra = extra
-        self._want_all()
+        with self._inner:
+            self._want_all()
 
     def keep_outside(self, *endpoints: Endpoint) -> None:
         """Before the uplink sends there: its datagrams must never take the tunnel."""
         if endpoints != self._endpoints:
             self._endpoints = endpoints
-            self._want_all()
+            with self._inner:
+                self._want_all()
 
     def mend(self, *, new_device: bool = False) -> None:
         """After the device was set up again, or made again (`new_device`)."""
         link = self._device.link()
-        if self._routes is not None and link is not None:
-            self._want(device=link.index if new_device else None)
-        if self._masquerade is not None:
-            self._tend_nat(self._masquerade)
+        with self._inner:
+            if self._routes is not None and link is not None:
+                self._want(device=link.index if new_device else None)
+            if self._masquerade is not None:
+                self._tend_nat(self._masquerade)
 
     def close(self) -> None:
         """Take everything back. Safe to repeat."""
+        with self._inner:
+            self._take_back()
+
+    def record_dns(self, record: DnsRecord | None) -> None:
+        """Name servers were set for the device, or are not any more: for the next start."""
+        self._save(replace(self._left, dns=record))
+
+    def _take_back(self) -> None:
         sentences: tuple[str, ...] = ()
         if self._timer is not None:
             self._timer.cancel()
@@ -111,7 +136,7 @@ class HostSide:
         if self._masquerade is not None:
             sentences += self._masquerade.down()
             self._masquerade = None
-            self._save(Left(routes=self._left.routes))
+            self._save(replace(self._left, nat=None))
         for sentence in sentences:
             self._tell("not-put-back", sentence)
 
@@ -135,7 +160,8 @@ class HostSide:
                 self._troubles["routes"] = str(error)
                 self._tell_problems()
                 return
-        found = dict.fromkeys(unpack_address(each.address) for each in self._endpoints)
+        endpoints_now = () if self._apart else self._endpoints
+        found = dict.fromkeys(unpack_address(each.address) for each in endpoints_now)
         endpoints = tuple(
             address
             for address in found
@@ -198,6 +224,7 @@ class HostSide:
 
     def _tend_nat(self, masquerade: Masquerade) -> None:
         try:
+            masquerade.follow(self._device.name)
             self._raise_nat(masquerade)
         except HostError as error:
             self._troubles["nat"] = str(error)
@@ -207,11 +234,11 @@ class HostSide:
 
     def _raise_nat(self, masquerade: Masquerade) -> None:
         record = masquerade.plan()
-        self._save(Left(record, self._left.routes))
+        self._save(replace(self._left, nat=record))
         masquerade.up(record)
 
     def _save_routes(self, record: RouteRecord) -> None:
-        self._save(Left(self._left.nat, record))
+        self._save(replace(self._left, routes=record))
 
     def _save(self, left: Left) -> None:
         if left != self._left:

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import HostError
-from gateway.linux import nat, routing
+from gateway.linux import nat, netns, resolved, routing
 from gateway.linux.belongings import WRITE_PRIVATELY, Owner, read_file
 from gateway.linux.nat import NatRecord
+from gateway.linux.resolved import DnsRecord
 from gateway.linux.route_plan import RouteRecord
 from gateway.log import event, get_logger
 from gateway.protocol.instances import quote
@@ -27,15 +28,30 @@ _log = get_logger("leftovers")
 
 
 class Left(msgspec.Struct, frozen=True):
-    """What one service has changed."""
+    """What one service has changed, in the network namespace at `netns`; empty: in ours."""
 
     nat: NatRecord | None = None
     routes: RouteRecord | None = None
+    dns: DnsRecord | None = None
+    netns: str = ""
 
     def __bool__(self) -> bool:
         changed = self.nat is not None and self.nat.changes
         routed = self.routes is not None and (self.routes.placed or self.routes.displaced)
-        return bool(changed or routed)
+        return bool(changed or routed or self.dns is not None)
+
+
+def _undo(left: Left) -> list[str]:
+    sentences: list[str] = []
+    namespace = netns.open_namespace(left.netns or None, "netns")
+    with contextlib.closing(namespace), namespace:
+        if left.routes is not None:
+            sentences += routing.undo(left.routes)
+        if left.nat is not None:
+            sentences += nat.undo(left.nat)
+    if left.dns is not None:
+        sentences += resolved.undo(left.dns)
+    return sentences
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -57,10 +73,8 @@ class Leftovers:
         for service, left in self._load().items():
             sentences: list[str] = []
             try:
-                if left.routes is not None:
-                    sentences += routing.undo(left.routes)
-                if left.nat is not None:
-                    sentences += nat.undo(left.nat)
+                if not left.netns or Path(left.netns).exists():
+                    sentences += _undo(left)
             except (HostError, OSError) as error:
                 sentences.append(str(error))
             event(_log, logging.INFO, "put-back", service=service, text="after a crash")
@@ -108,5 +122,5 @@ class Leftovers:
             self._told = True
             event(
                 _log, logging.WARNING, "no-leftovers", file=self._path, error=error.strerror,
-                text="after a crash, sysctls and host routes will stay; set GATEWAY_STATE_DIR",
+                text="after a crash, sysctls, host routes and DNS will stay; set GATEWAY_STATE_DIR",
             )  # fmt: skip

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import psutil
-from msgspec.structs import replace
 
 from gateway import __version__
 from gateway.fastpath.counters import NAMES
@@ -22,7 +21,6 @@ from gateway.linux.process import own_capabilities
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
     DeviceStatus,
-    HostStatus,
     OffloadStatus,
     PeerStatus,
     ProcessStatus,
@@ -38,12 +36,16 @@ from gateway.protocol.peer import Peer
 from gateway.protocol.targets import Standing
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import Member
+from gateway.supervisor.host_report import host_status, judge_steward
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.lans import FATES
 from gateway.supervisor.service import TunService
 from gateway.supervisor.source_report import sources
+from gateway.supervisor.steward import Steward
 
-ProcessKind = Literal["supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter"]
+ProcessKind = Literal[
+    "supervisor", "tun-reader", "udp-worker", "bridge", "resolver", "exporter", "steward"
+]
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Reporter:
         self,
         services: Sequence[TunService],
         resolver: Member | None,
+        steward: Steward | None,
         now: float,
         boot: float,
     ) -> Status:
@@ -77,6 +80,7 @@ class Reporter:
         reports = tuple(self._service(service, problems, now, boot) for service in services)
         if resolver is not None:
             _judge_process("", resolver, problems, now)
+        judge_steward(steward, problems)
         return Status(
             instance=self._instance,
             version=__version__,
@@ -89,6 +93,7 @@ class Reporter:
             supervisor=self._process("supervisor", "supervisor", os.getpid(), "running", now),
             services=reports,
             resolver=self._member(resolver, now) if resolver is not None else None,
+            steward=self._steward(steward, now),
         )
 
     def sample(self, pids: Iterable[int], now: float) -> None:
@@ -132,7 +137,7 @@ class Reporter:
             drops=_drops(totals),
             refusals=_refusals(service),
             sources=sources(service.admission.tables, service.routed, config.name, problems, boot),
-            host=_host(service, problems),
+            host=host_status(service, problems),
             advertised=service.advertising.status() if service.advertising is not None else (),
             advertisements=_advertisements(service),
         )
@@ -154,6 +159,11 @@ class Reporter:
             up=link is not None and link.up,
             queue_dropped=link.queue_dropped if link is not None else 0,
         )
+
+    def _steward(self, steward: Steward | None, now: float) -> ProcessStatus | None:
+        if steward is None or not steward.pid:
+            return None
+        return self._process("steward", "steward", steward.pid, "running", now)
 
     def _member(self, member: Member, now: float) -> ProcessStatus:
         spec = member.spec
@@ -250,14 +260,6 @@ def _refusals(service: TunService) -> dict[str, int]:
 def _advertisements(service: TunService) -> dict[str, int]:
     counts = service.lans.counts if service.lans is not None else None
     return {fate: counts[fate] for fate in FATES} if counts is not None else {}
-
-
-def _host(service: TunService, problems: list[str]) -> HostStatus:
-    found = service.host.status
-    if service.routed is not None:
-        found = replace(found, problems=(*found.problems, *service.routed.host.problems))
-    problems += [f"service {service.config.name}: {problem}" for problem in found.problems]
-    return found
 
 
 def _udp_offloads(service: TunService) -> tuple[str, ...]:

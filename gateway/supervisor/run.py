@@ -27,7 +27,9 @@ from gateway.supervisor.admission import digest_of
 from gateway.supervisor.authers import Authers
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.client_facts import client_facts
+from gateway.supervisor.commands import ServiceCommands, Step
 from gateway.supervisor.device import Device, DeviceOpener
+from gateway.supervisor.dns import LinkDns
 from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
@@ -44,6 +46,7 @@ from gateway.supervisor.state import (
     StateFile,
     state_directory,
 )
+from gateway.supervisor.steward import Steward
 from gateway.supervisor.uplink import needs_resolver
 from gateway.workers.base import Place
 from gateway.workers.resolver import Resolver
@@ -68,9 +71,6 @@ def run(config: model.Config, open_device: OpenDevice | None = None) -> int:
     setup(config.log_level)
     with ExitStack() as stack:
         instance = Instance(config, open_device or DeviceOpener(), stack)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            instance.loop.on_signal(number, instance.loop.stop)
-        instance.loop.on_signal(signal.SIGHUP, instance.refresh)
         instance.start()
         instance.loop.run()
     return 0
@@ -83,7 +83,11 @@ class Instance:
         self.loop = Loop()
         self._config = config
         self._stack = stack
+        self._resolving = Resolving()
         stack.callback(self.loop.close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.on_signal(number, self.loop.stop)
+        self.loop.on_signal(signal.SIGHUP, self.refresh)
         owner = process.future_owner(config.user)
         cpus = process.usable_cpus()
 
@@ -99,19 +103,23 @@ class Instance:
         _check_extras(self._authers, self._routers)
         self._leftovers = Leftovers(directory, config.instance, owner)
         self._leftovers.undo()
+        self._around = [(LinkDns(s), ServiceCommands(s, config.instance)) for s in config.services]
+        self._steward = self._start_steward()
         self.services = [
             TunService(
                 service,
-                self._open(service, cpus, open_device),
+                self._open(service, commands, cpus, open_device),
                 cpus,
                 self._state.key,
                 self._authers.of(service.authers),
+                dns,
+                commands,
             )
-            for service in config.services
+            for service, (dns, commands) in zip(config.services, self._around, strict=True)
         ]
         for service in self.services:
             service.routed = self._routed(service)
-        self.user = process.leave_root(config.user)
+        self.user = process.leave_root(config.user, _kept(config))
         process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
         self._control = control.Control(
@@ -123,7 +131,6 @@ class Instance:
         )
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)
-        self._resolving = Resolving()
         self._source_log = SourceLog()
 
     def start(self) -> None:
@@ -135,7 +142,8 @@ class Instance:
             service.host.start(self.loop, self._leftovers)
             service.start(self.loop, self.children, self._resolving)
             if service.routed is not None:
-                service.routed.host.start(self.loop)
+                with service.opened.inner:
+                    service.routed.host.start(self.loop.inside(service.opened.inner))
                 service.routed.begin(self.loop.now)
             self._restore(service)
         self._authers.changed = self._on_credentials
@@ -145,6 +153,12 @@ class Instance:
             self._start_resolver()
         for service in self.services:
             service.fork()
+        for service in self.services:
+            service.dns.start(
+                self.loop, self._steward, service.opened.device, service.host.record_dns
+            )
+            self._run(service, "postUp", give_up=lambda: self.loop.stopping)
+            stack.callback(self._run, service, "preDown")
         self.loop.call_every(SAMPLE_INTERVAL, self._sample)
         self.loop.call_every(WRITE_DELAY, self._save_if_changed)
         self.loop.call_every(WRITE_INTERVAL, self._save)
@@ -153,7 +167,7 @@ class Instance:
     def status(self) -> Status:
         """The report, for the control socket."""
         return self._reporter.status(
-            self.services, self._resolving.member, self.loop.now, self.loop.boot
+            self.services, self._resolving.member, self._steward, self.loop.now, self.loop.boot
         )
 
     def refresh(self) -> None:
@@ -174,9 +188,38 @@ class Instance:
         host = HostRoutes(service.config, service.opened.device, service.host)
         return Routed(service.config, table, service.networks, service.lans, host)
 
+    def _start_steward(self) -> Steward | None:
+        tasks = [task for pair in self._around for each in pair for task in each.tasks]
+        if not tasks:
+            return None
+        title = f"gateway: steward of {self._config.instance}"
+        steward = Steward(self.loop, tasks, title, self._forget_configured)
+        self._stack.callback(steward.close)
+        return steward
+
+    def _forget_configured(self) -> None:
+        """In the steward, which is forked before there are services."""
+        self._authers.forget()
+        self._routers.forget()
+        for service in self._config.services:
+            process.wipe(service.passphrase)
+            for credential in service.credentials or ():
+                process.wipe(credential.password)
+
+    def _run(
+        self, service: TunService, step: Step, give_up: Callable[[], bool] | None = None
+    ) -> None:
+        service.commands.run(step, self._steward, service.opened.device.name, give_up=give_up)
+
     def _open(
-        self, service: model.Service, cpus: tuple[int, ...], open_device: OpenDevice
+        self,
+        service: model.Service,
+        commands: ServiceCommands,
+        cpus: tuple[int, ...],
+        open_device: OpenDevice,
     ) -> Opened:
+        self._stack.callback(commands.run, "postDown", self._steward)
+        commands.run("preUp", self._steward, give_up=lambda: self.loop.stopping)
         workers = CLIENT_WORKERS
         if service.role is Role.SERVER:
             workers = service.workers or len(cpus)
@@ -286,6 +329,13 @@ class Instance:
     def _forget_services(self) -> None:
         for service in self.services:
             service.forget()
+
+
+def _kept(config: model.Config) -> tuple[str, ...]:
+    """What the supervisor needs to look after the host; entering namespaces costs more."""
+    elsewhere = any(service.netns or service.netns_out for service in config.services)
+    more = ("sys_admin",) if elsewhere else ()
+    return (*process.KEPT_BY_SUPERVISOR, *more)
 
 
 def _authers(config: model.Config, key: bytes, boot: float) -> Authers:

@@ -20,6 +20,8 @@ from gateway.supervisor.admission import Admission
 from gateway.supervisor.advertising import SCAN_INTERVAL, Advertising
 from gateway.supervisor.authers import AutherTable
 from gateway.supervisor.children import Children, Kind, Member, Spec
+from gateway.supervisor.commands import ServiceCommands
+from gateway.supervisor.dns import LinkDns
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.lans import Lans
@@ -56,6 +58,8 @@ class TunService:
         cpus: Sequence[int],
         key: bytes,
         tables: Sequence[AutherTable],
+        dns: LinkDns,
+        commands: ServiceCommands,
     ) -> None:
         self.config = config
         self.opened = opened
@@ -66,16 +70,19 @@ class TunService:
         self.hub: Hub | None = None
         self.uplink: UplinkDriver | None = None
         self.admission = Admission(config.nets, config.credentials, key, tables)
-        self.host = HostSide(config, opened.device)
+        self.host = HostSide(config, opened.device, opened.inner, opened.outer)
+        self.dns = dns
+        self.commands = commands
         self.routed: Routed | None = None
         self.lans: Lans | None = None
         self.advertising: Advertising | None = None
-        if config.role is Role.SERVER:
-            self.lans = Lans(config, self.admission.digest, self.networks)
-        else:
-            self.advertising = Advertising(
-                config, opened.device.name, opened.sockets[0], lambda: self.host.masquerades
-            )
+        with opened.inner:
+            if config.role is Role.SERVER:
+                self.lans = Lans(config, self.admission.digest, self.networks)
+            else:
+                self.advertising = Advertising(
+                    config, opened.device.name, opened.sockets[0], lambda: self.host.masquerades
+                )
         self.members: list[Member] = []
         self.trouble = ""
         self._settling = False
@@ -100,7 +107,7 @@ class TunService:
                 lambda: loop.boot,
                 self.lans,
             )
-            loop.call_every(LOOK, self.lans.look)
+            loop.inside(self.opened.inner).call_every(LOOK, self.lans.look)
             warn_narrow(self.config, self.opened.links)
         elif self.advertising is not None:
             sock, advertising = self.opened.sockets[0], self.advertising
@@ -110,8 +117,10 @@ class TunService:
                 self.config, sock, loop, ask, self.host, advertising, path_mtu, self.opened.spare
             )
             self.traffic.begin(0)
-            advertising.scan(uplink.machine)
-            loop.call_every(SCAN_INTERVAL, lambda: advertising.scan(uplink.machine))
+            with self.opened.inner:
+                self._scan(advertising, uplink)
+            inside = loop.inside(self.opened.inner)
+            inside.call_every(SCAN_INTERVAL, lambda: self._scan(advertising, uplink))
         loop.call_every(TICK, self._tick)
 
     def fork(self) -> None:
@@ -149,6 +158,10 @@ class TunService:
                 member.life.feed.put(update)
         self._children.publish_done()
 
+    def _scan(self, advertising: Advertising, uplink: UplinkDriver) -> None:
+        advertising.device = self.opened.device.name
+        advertising.scan(uplink.machine)
+
     def _go_on(self) -> None:
         self._settling = False
         self.publish()
@@ -164,7 +177,9 @@ class TunService:
         if self.advertising is not None:
             self.advertising.withdraw()
         if self.routed is not None:
-            self.routed.host.close()
+            with self.opened.inner:
+                self.routed.host.close()
+        self.dns.close()
         self.host.close()
 
     def _start(
@@ -249,6 +264,7 @@ class TunService:
                 f"and cannot be made again: {error}"
             ) from None
         self.host.mend(new_device=True)
+        self.dns.mend()
         event(
             _log, logging.WARNING, "device-recreated", service=self.config.name,
             device=self.opened.device.name, text="somebody deleted it",

@@ -51,7 +51,7 @@ def test_a_default_route_leaves_the_server_reachable(pair):
     assert way(host, SERVER_IPV4) == "wan0"
     assert host.run("cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "1"
     assert "masquerade" in host.run("nft", "list", "ruleset").stdout
-    assert client.service()["host"] == {"nat": "on", "problems": []}
+    assert client.service()["host"] == {"nat": "on", "problems": [], "dns": "off"}
     assert client.status()["health"] == "healthy"
     reaches(host, SERVER)
     assert client.stop() == 0

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from ipaddress import ip_interface
 from types import ModuleType
+from typing import Any
 
 import msgspec
 
@@ -100,8 +101,8 @@ def main() -> int:
 
     leave_root = process.leave_root
 
-    def leave_root_and_imports(user: str | None) -> str:
-        name = leave_root(user)
+    def leave_root_and_imports(*arguments: Any) -> str:
+        name = leave_root(*arguments)
         sys.meta_path.insert(0, NoImports())
         return name
 
