@@ -59,7 +59,8 @@ DNS: Option[Address] = Option(
     "listener",
     addresses.address,
     "list of IP addresses",
-    "Name servers that are asked through this device, set by systemd-resolved's `resolvectl`.",
+    "Name servers that are asked through this device, set by systemd-resolved's `resolvectl`. Not "
+    "with `netns`.",
     many=True,
 )
 INTERFACE: Option[str] = Option(
@@ -98,7 +99,7 @@ PRE_UP: Option[str] = Option(
     "service",
     command,
     "command, or list of commands",
-    "Run by `/bin/sh` as root before the device is made. One that fails ends the start.",
+    "Run by `/bin/sh` as root before the device is made.",
     many=True,
     whole=True,
 )

@@ -18,6 +18,8 @@ def name_servers(bag: Bag) -> tuple[Address, ...]:
     found = tuple(dict.fromkeys(bag.many(host_options.DNS)))
     if len(found) > DNS_LIMIT:
         bag.complain(host_options.DNS, f"{len(found)} name servers are too many: {DNS_LIMIT}")
+    if found and said(bag, host_options.NETNS) is not None:
+        bag.warn(host_options.DNS, "systemd-resolved does not look into netns: they are not set")
     return found
 
 

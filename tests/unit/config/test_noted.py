@@ -39,7 +39,7 @@ routers:
 """
 SITE = (
     "tun://:0/[fd09::1]:8421,hub:8422?net=10.0.0.2/24&keepAlive=true&passphrase=geheim"
-    "&strategy=ha&name=tun7&dns=1.1.1.1&interface=eth0&netns=blue&netns.out=red&workers=auto"
+    "&strategy=ha&name=tun7&dns=1.1.1.1&interface=eth0&netns.out=red&workers=auto"
 )
 PRINTED = """\
 # instance: office                            # --instance
@@ -99,7 +99,6 @@ services:
       failTimeout: 30s                        # -L #1
   metadata:
     interface: eth0                           # -L #1
-    netns: blue                               # -L #1
     netns.out: red                            # -L #1
 authers:
 - name: hub

@@ -45,6 +45,12 @@ def test_name_servers_of_a_file(load, value):
     assert found.services[0].dns == (ip_address("1.1.1.1"), ip_address("fd00::53"))
 
 
+def test_name_servers_in_a_namespace(load):
+    assert load(f"{CLIENT}&dns=1.1.1.1&netns=blue").warnings == (
+        "-L #1: dns: systemd-resolved does not look into netns: they are not set",
+    )
+
+
 def test_too_many_name_servers(problems):
     many = ",".join(f"10.0.0.{n}" for n in range(17))
     assert problems(f"{CLIENT}&dns={many}") == ["-L #1: dns: 17 name servers are too many: 16"]
@@ -86,15 +92,17 @@ def test_two_marks(problems):
 
 def test_misplaced_ones_work_with_one_warning_each(load):
     config = load(
-        yaml=file(handler=", metadata: {so_mark: 5, dns: 1.1.1.1}", listener=", netns: x, ttl: 20s")
+        yaml=file(
+            handler=", metadata: {so_mark: 5, dns: 1.1.1.1}", listener=", netns.out: x, ttl: 20s"
+        )
     )
     service = config.services[0]
-    assert (service.mark, service.netns, service.ttl) == (5, "x", 20.0)
+    assert (service.mark, service.netns_out, service.ttl) == (5, "x", 20.0)
     assert config.warnings == (
-        "g.yaml:4:69: ttl: belongs in the handler.metadata; it is used all the same",
+        "g.yaml:4:73: ttl: belongs in the handler.metadata; it is used all the same",
         "g.yaml:3:47: dns: belongs in the listener.metadata; it is used all the same",
         "g.yaml:3:35: so_mark: belongs in the metadata; it is used all the same",
-        "g.yaml:4:59: netns: belongs in the metadata; it is used all the same",
+        "g.yaml:4:59: netns.out: belongs in the metadata; it is used all the same",
     )
 
 
