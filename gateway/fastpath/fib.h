@@ -3,8 +3,10 @@
  *
  * Longest prefix match by one hash table over (prefix, length) and, per family, the
  * list of lengths in use, longest first: a look-up costs one probe per length in
- * use, however many prefixes there are, and an update touches one entry. In front
- * of it stands a small cache by destination, emptied by any change of a route.
+ * use, however many prefixes there are, and an update touches one entry. IPv4 has hints
+ * in addition, which lengths beyond 16 bits there are near a destination: they say yes
+ * too often after a route went, never no, and most probes are spared. In front of it stands a cache by destination, emptied by any change of a route: what counts
+ * for speed is then how many destinations are in use, not how many prefixes there are.
  *
  * Keys are 16 bytes; IPv4 lives in ::ffff:0:0/96, with lengths 96 to 128, and an
  * IPv6 packet's address inside that range is never looked up.
@@ -20,7 +22,10 @@
 
 #include "packet.h"
 
-#define FIB_CACHE 2048u
+#define FIB_CACHE4 65536u /* 8 bytes each */
+#define FIB_CACHE6 4096u
+#define FIB_NEAR 65536u  /* by the first 16 bits: lengths 17 to 24 */
+#define FIB_FAR 131072u  /* by a hash of the first 24 bits: lengths 25 to 32 */
 #define FIB_FREE 0xff
 #define FIB_GONE 0xfe
 
@@ -46,11 +51,19 @@ struct fib_route {
     uint8_t length; /* or FIB_FREE, FIB_GONE */
 };
 
-struct fib_cached {
-    struct address address;
-    uint32_t epoch;
-    int32_t target;
+/* What a look-up found: the epoch (never 0) above, the target plus FIB_BIAS below. */
+struct fib_cached4 {
+    uint32_t address, found;
 };
+
+struct fib_cached6 {
+    struct address address;
+    uint32_t found;
+};
+
+#define FIB_BIAS 4
+#define FIB_EPOCHS 256u
+#define FIB_PEERS_MAX ((1u << 24) - FIB_BIAS)
 
 struct fib {
     uint64_t seed;
@@ -66,7 +79,10 @@ struct fib {
     uint32_t *endpoints;
     uint32_t endpoint_slots;
     uint32_t epoch;
-    struct fib_cached cache[FIB_CACHE];
+    struct address mask[129];
+    uint8_t near4[FIB_NEAR], far4[FIB_FAR]; /* bit n: the n-th of these lengths */
+    struct fib_cached4 cache4[FIB_CACHE4];
+    struct fib_cached6 cache6[FIB_CACHE6];
 };
 
 static inline uint64_t fib_mix(uint64_t a, uint64_t b)
@@ -83,18 +99,20 @@ static inline uint64_t fib_hash(const struct fib *fib, struct address a, uint64_
     return fib_mix(fib_mix(a.high ^ fib->seed, (a.low + extra) ^ turned), extra ^ fib->seed);
 }
 
-static inline struct address fib_mask(struct address a, int length)
+static inline void fib_make_masks(struct fib *fib)
 {
-    uint8_t bytes[16];
+    for (int length = 0; length <= 128; length++) {
+        uint8_t bytes[16] = {0};
+        memset(bytes, 0xff, (size_t)length / 8);
+        if (length % 8)
+            bytes[length / 8] = (uint8_t)(0xff00u >> (length % 8));
+        fib->mask[length] = address_load(bytes);
+    }
+}
 
-    if (length >= 128)
-        return a;
-    address_store(a, bytes);
-    int whole = length / 8;
-    if (length % 8)
-        bytes[whole] &= (uint8_t)(0xff00u >> (length % 8)), whole++;
-    memset(bytes + whole, 0, (size_t)(16 - whole));
-    return address_load(bytes);
+static inline struct address fib_mask(const struct fib *fib, struct address a, int length)
+{
+    return (struct address){a.high & fib->mask[length].high, a.low & fib->mask[length].low};
 }
 
 static inline bool fib_is4(struct address prefix, int length)
@@ -136,6 +154,7 @@ static inline struct fib *fib_open(uint32_t peers)
     if (getrandom(&fib->seed, sizeof fib->seed, GRND_NONBLOCK) != sizeof fib->seed)
         fib->seed = (uint64_t)(uintptr_t)fib * 0x9e3779b97f4a7c15u;
     fib->epoch = 1;
+    fib_make_masks(fib);
     return fib;
 }
 
@@ -156,33 +175,104 @@ static inline struct fib_route *fib_find(const struct fib *fib, struct address p
 static inline int32_t fib_walk(const struct fib *fib, struct address a, const uint8_t *lengths, int n)
 {
     for (int i = 0; i < n; i++) {
-        const struct fib_route *r = fib_find(fib, fib_mask(a, lengths[i]), lengths[i]);
+        const struct fib_route *r = fib_find(fib, fib_mask(fib, a, lengths[i]), lengths[i]);
         if (r)
             return r->target;
     }
     return TARGET_NOTHING;
 }
 
+/* The four bytes of an IPv4 address as a number. */
+static inline uint32_t fib_number4(struct address a)
+{
+    uint8_t bytes[16];
+    address_store(a, bytes);
+    return get32(bytes + 12);
+}
+
+static inline uint8_t *fib_far4(struct fib *fib, uint32_t number)
+{
+    uint64_t place = ((uint64_t)(number >> 8) ^ (fib->seed >> 32)) * (fib->seed | 1);
+    return &fib->far4[place >> 47 & (FIB_FAR - 1)];
+}
+
+static inline void fib_hint4(struct fib *fib, struct address prefix, int length)
+{
+    uint32_t number = fib_number4(prefix);
+
+    if (length > 96 + 24)
+        *fib_far4(fib, number) |= (uint8_t)(1u << (length - 96 - 25));
+    else if (length > 96 + 16)
+        fib->near4[number >> 16] |= (uint8_t)(1u << (length - 96 - 17));
+}
+
+static inline int32_t fib_walk_hints(const struct fib *fib, struct address a, unsigned hints, int first)
+{
+    while (hints) {
+        int n = 31 - __builtin_clz(hints);
+        const struct fib_route *r = fib_find(fib, fib_mask(fib, a, first + n), first + n);
+        if (r)
+            return r->target;
+        hints ^= 1u << n;
+    }
+    return TARGET_NOTHING;
+}
+
+static __attribute__((noinline)) int32_t fib_walk4(struct fib *fib, struct address a)
+{
+    uint32_t number = fib_number4(a);
+    int32_t target = fib_walk_hints(fib, a, *fib_far4(fib, number), 96 + 25);
+
+    if (target != TARGET_NOTHING)
+        return target;
+    target = fib_walk_hints(fib, a, fib->near4[number >> 16], 96 + 17);
+    if (target != TARGET_NOTHING)
+        return target;
+    return fib_walk(fib, a, fib->lengths4, fib->length_count4);
+}
+
+static inline uint32_t fib_found(const struct fib *fib, int32_t target)
+{
+    return fib->epoch << 24 | (uint32_t)(target + FIB_BIAS);
+}
+
+static inline int32_t fib_target(uint32_t found)
+{
+    return (int32_t)(found & 0xffffff) - FIB_BIAS;
+}
+
+static inline int32_t fib_lookup4(struct fib *fib, struct address a)
+{
+    uint32_t last;
+    memcpy(&last, (const uint8_t *)&a + 12, sizeof last);
+    uint64_t place = ((uint64_t)last ^ (fib->seed >> 32)) * (fib->seed | 1);
+    struct fib_cached4 *c = &fib->cache4[place >> 48 & (FIB_CACHE4 - 1)];
+
+    if (c->address == last && c->found >> 24 == fib->epoch)
+        return fib_target(c->found);
+    int32_t target = fib_walk4(fib, a);
+    *c = (struct fib_cached4){last, fib_found(fib, target)};
+    return target;
+}
+
 /* The target of the longest prefix that holds `a`. `version` is the packet's. */
 static inline int32_t fib_lookup(struct fib *fib, struct address a, int version)
 {
-    bool mapped = address_is_mapped(a);
-
-    if (version == 6 && mapped)
-        return TARGET_NOTHING;
-    struct fib_cached *c = &fib->cache[fib_hash(fib, a, 0) & (FIB_CACHE - 1)];
-    if (c->epoch == fib->epoch && address_equal(c->address, a))
-        return c->target;
-    int32_t target = mapped ? fib_walk(fib, a, fib->lengths4, fib->length_count4)
-                            : fib_walk(fib, a, fib->lengths6, fib->length_count6);
-    *c = (struct fib_cached){a, fib->epoch, target};
+    if (address_is_mapped(a))
+        return version == 6 ? TARGET_NOTHING : fib_lookup4(fib, a);
+    struct fib_cached6 *c = &fib->cache6[fib_hash(fib, a, 0) & (FIB_CACHE6 - 1)];
+    if (c->found >> 24 == fib->epoch && address_equal(c->address, a))
+        return fib_target(c->found);
+    int32_t target = fib_walk(fib, a, fib->lengths6, fib->length_count6);
+    *c = (struct fib_cached6){a, fib_found(fib, target)};
     return target;
 }
 
 static inline void fib_forget_cache(struct fib *fib)
 {
-    if (++fib->epoch == 0) { /* wrapped: entries of the first epoch would look fresh */
-        memset(fib->cache, 0, sizeof fib->cache);
+    if (++fib->epoch == FIB_EPOCHS) { /* wrapped: entries of the first epoch would look fresh */
+        memset(fib->cache4, 0, sizeof fib->cache4);
+        memset(fib->cache6, 0, sizeof fib->cache6);
         fib->epoch = 1;
     }
 }
@@ -195,10 +285,16 @@ static inline void fib_list_lengths(struct fib *fib)
     for (int length = 128; length >= 0; length--) {
         if (!fib->length_count[length])
             continue;
-        if (length >= 96)
+        if (length >= 96 && length <= 96 + 16) /* longer ones have hints */
             fib->lengths4[fib->length_count4++] = (uint8_t)length;
         fib->lengths6[fib->length_count6++] = (uint8_t)length;
     }
+}
+
+static inline void fib_forget_hints(struct fib *fib)
+{
+    memset(fib->near4, 0, sizeof fib->near4);
+    memset(fib->far4, 0, sizeof fib->far4);
 }
 
 static inline bool fib_grow(struct fib *fib)
@@ -213,10 +309,13 @@ static inline bool fib_grow(struct fib *fib)
         return false;
     for (uint32_t i = 0; i < slots; i++)
         routes[i].length = FIB_FREE;
+    fib_forget_hints(fib);
     for (uint32_t i = 0; i < fib->route_slots; i++) {
         struct fib_route *r = &fib->routes[i];
         if (r->length == FIB_FREE || r->length == FIB_GONE)
             continue;
+        if (fib_is4(r->prefix, r->length))
+            fib_hint4(fib, r->prefix, r->length);
         uint32_t j = (uint32_t)fib_hash(fib, r->prefix, r->length) & (slots - 1);
         while (routes[j].length != FIB_FREE)
             j = (j + 1) & (slots - 1);
@@ -233,7 +332,7 @@ static inline bool fib_grow(struct fib *fib)
 /* False when memory is short. `length` is 0 to 128; bits beyond it are cleared. */
 static inline bool fib_set_route(struct fib *fib, struct address prefix, int length, int32_t target)
 {
-    prefix = fib_mask(prefix, length);
+    prefix = fib_mask(fib, prefix, length);
     struct fib_route *r = fib_find(fib, prefix, length);
     if (r) {
         r->target = target;
@@ -247,6 +346,8 @@ static inline bool fib_set_route(struct fib *fib, struct address prefix, int len
         i = (i + 1) & (fib->route_slots - 1);
     fib->routes[i] = (struct fib_route){prefix, target, (uint8_t)length};
     fib->route_used++;
+    if (fib_is4(prefix, length))
+        fib_hint4(fib, prefix, length);
     if (fib->length_count[length]++ == 0)
         fib_list_lengths(fib);
     fib_forget_cache(fib);
@@ -255,7 +356,7 @@ static inline bool fib_set_route(struct fib *fib, struct address prefix, int len
 
 static inline bool fib_drop_route(struct fib *fib, struct address prefix, int length)
 {
-    struct fib_route *r = fib_find(fib, fib_mask(prefix, length), length);
+    struct fib_route *r = fib_find(fib, fib_mask(fib, prefix, length), length);
 
     if (!r)
         return false;
@@ -361,6 +462,7 @@ static inline void fib_clear(struct fib *fib)
         fib->routes[i].length = FIB_FREE;
     fib->route_used = fib->route_gone = 0;
     memset(fib->length_count, 0, sizeof fib->length_count);
+    fib_forget_hints(fib);
     fib_list_lengths(fib);
     fib_forget_cache(fib);
 }

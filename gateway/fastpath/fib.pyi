@@ -38,6 +38,9 @@ class Fib:
     def lookup(self, a16: bytes) -> int:
         """The target of the longest prefix that holds the address."""
 
+    def lookup_all(self, a16s: bytes) -> bytes:
+        """Addresses one after the other to as many targets, as 32-bit integers."""
+
     def decide_udp(
         self, segment: bytes, address16: bytes, port: int, role: int, source_check: bool
     ) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ cdef address address_of(bytes a16) except *:
 cdef class Fib:
 
     def __cinit__(self, uint32_t peers):
-        if peers > 1 << 24:
+        if peers > (1 << 24) - 4:
             raise ValueError(f"{peers} peers are too many")
         self.at = fib_open(peers)
         if self.at == NULL:
@@ -57,6 +57,21 @@ cdef class Fib:
     def lookup(self, bytes a16):
         cdef address a = address_of(a16)
         return fib_lookup(self.at, a, 4 if address_is_mapped(a) else 6)
+
+    def lookup_all(self, bytes a16s):
+        cdef Py_ssize_t i, n = len(a16s) // 16
+        cdef const uint8_t *at = a16s
+        cdef address a
+        cdef int32_t *to
+        if len(a16s) % 16:
+            raise ValueError("an address is 16 bytes here")
+        targets = bytearray(4 * n)
+        to = <int32_t *><uint8_t *>targets
+        with nogil:
+            for i in range(n):
+                a = address_load(at + 16 * i)
+                to[i] = fib_lookup(self.at, a, 4 if address_is_mapped(a) else 6)
+        return bytes(targets)
 
     def decide_udp(self, bytes segment, bytes address16, uint16_t port, int role, bint source_check):
         cdef endpoint e

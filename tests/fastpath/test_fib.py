@@ -1,5 +1,7 @@
 """The FIB against a linear search, and the compiled verdicts against the readable ones."""
 
+import random
+import struct
 from collections.abc import Iterable
 
 import pytest
@@ -34,6 +36,7 @@ from gateway.protocol.forwarding import (
     decide_udp,
 )
 from gateway.protocol.packet import V4_MAPPED, Endpoint
+from gateway.protocol.routes import Origin, RouteTable, prefix_of
 
 PEERS = 6
 
@@ -118,6 +121,30 @@ def test_many_routes_that_come_and_go_leave_no_trace():
             assert fib.drop_route(host, 128)
 
 
+def test_a_large_table_that_is_halved_and_filled_again():
+    """Of every length, so many that the table grows: hints and cache agree with the truth."""
+    rng = random.Random(4)
+    fib, truth = Fib(PEERS), RouteTable()
+    table: dict[tuple[bytes, int], int] = {}
+    for turn in range(3):
+        for number in range(20_000):
+            length = 96 + rng.randint(8, 32)
+            base = 0x0A000000 | rng.getrandbits(24)
+            prefix = prefix_of(V4_MAPPED + base.to_bytes(4), length), length
+            table[prefix] = number % PEERS
+            fib.set_route(*prefix, number % PEERS)
+            truth.set(*prefix, number % PEERS, Origin.PEER)
+        for prefix in rng.sample(list(table), len(table) // 2 if turn < 2 else 0):
+            del table[prefix]
+            assert fib.drop_route(*prefix)
+            assert truth.remove(*prefix)
+        asked = [V4_MAPPED + (0x0A000000 | rng.getrandbits(24)).to_bytes(4) for _ in range(3000)]
+        asked += [prefix for prefix, _ in rng.sample(list(table), 3000)]
+        expected = [truth.lookup(address) for address in asked]
+        assert [fib.lookup(address) for address in asked] == expected
+        assert list(struct.unpack("6000i", fib.lookup_all(b"".join(asked)))) == expected
+
+
 def test_host_bits_of_a_prefix_do_not_matter():
     fib = Fib(PEERS)
     fib.set_route(a16("10.1.2.3"), 104, 4)
@@ -147,6 +174,8 @@ def test_an_address_has_16_bytes():
     for wrong in (bytes(15), bytes(17), bytes(4)):
         with pytest.raises(ValueError, match="16 bytes"):
             Fib(PEERS).lookup(wrong)
+        with pytest.raises(ValueError, match="16 bytes"):
+            Fib(PEERS).lookup_all(wrong)
 
 
 @pytest.mark.parametrize(("slot", "incarnation"), [(PEERS, 1), (0, 0)])
