@@ -34,7 +34,8 @@ STRANGER_WINDOW = 32
 _WHOLE_GROUP = 64
 _LOSSY_TIME = 10.0
 _REORDER = 3
-_TOLERANCE_WITH_NC = 0.5
+_TOLERANCE, _TOLERANCE_WITH_NC = 0.15, 0.5
+"""The part that may get lost before the window is narrowed."""
 
 
 class Session(Stream):
@@ -313,8 +314,11 @@ def _segment_at(packet: memoryview) -> int | None:
 
 
 def _make_kcp(conv: int, options: KcpOptions) -> kcp.Kcp:
-    tolerance = {"tolerance": _TOLERANCE_WITH_NC} if options.nc else {}
-    congestion = Congestion(options.sndwnd, **tolerance)
+    congestion = Congestion(
+        options.sndwnd,
+        patience=options.interval / 1000,
+        tolerance=_TOLERANCE_WITH_NC if options.nc else _TOLERANCE,
+    )
     return kcp.Kcp(
         conv,
         options.mtu - OVERHEAD - (fec.OVERHEAD if options.fec else 0),

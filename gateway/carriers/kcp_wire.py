@@ -145,7 +145,7 @@ class Wire:
             except OSError:
                 self._counts.count("receive-error")
                 break
-            received.append((address, at, size, _segment_size(control) or size))
+            received.append((address, at, size, _segment_size(control) or max(size, 1)))
             at += size
             if at + _DATAGRAM > _ARENA:
                 break
@@ -156,12 +156,12 @@ class Wire:
         datagrams = [
             self._arena[start : min(start + step, begin + size)]
             for _, begin, size, step in received
-            for start in range(begin, begin + size, max(step, 1))
+            for start in range(begin, begin + max(size, 1), step)
         ]
         opened = self._crypt.open(datagrams)
         first = 0
         for address, _, size, step in received:
-            count = -(-size // max(step, 1))
+            count = -(-max(size, 1) // step)
             packets = [packet for packet in opened[first : first + count] if packet is not None]
             first += count
             for _ in range(count - len(packets)):

@@ -26,11 +26,13 @@ cdef class Packing:
 
     @cython.locals(size=cython.Py_ssize_t)
     cpdef add(self, bytes head, bytes data)
+    cpdef bint is_empty(self)
     cpdef list close(self)
 
 
 cdef class Kcp:
     cdef public long long conv
+    cdef public bint kin
     cdef public bint dead
     cdef public double srtt
     cdef public double rto
@@ -70,6 +72,7 @@ cdef class Kcp:
     cdef list _repeated
     cdef long long _told
     cdef bint _tell
+    cdef int _greetings
 
     @cython.locals(mss=cython.Py_ssize_t, size=cython.Py_ssize_t, start=cython.Py_ssize_t)
     cpdef write(self, data)

@@ -19,6 +19,10 @@ RTO from 200 ms, at least 100 (30 with nodelay), at most 60 s, longer by one RTO
 with each retry; the twentieth transmission in vain ends it. Sequence numbers are counted in
 full here and cut on the wire.
 
+What stock KCP ignores in a TELL says that an end is one of ours (`GREETING` as sn): it answers
+every burst at once, so that a longer way back is a queue and not patience, and what waits
+behind a gap is acknowledged twice.
+
 Bounds: `receive_window` segments received and not read; sent ones by the other's window.
 `kcp.pxd` has the types this is compiled with.
 Source: xtaci/kcp-go kcp.go.
@@ -39,6 +43,9 @@ RTO_START = 0.2
 RTO_LEAST, RTO_LEAST_NODELAY, RTO_MOST = 0.1, 0.03, 60.0
 TRANSMISSIONS = 20
 REORDER_STEP, REORDER_MOST = 8, 256
+GREETING = 0x67772D31
+GREETINGS = 4
+"""Times it is said, with the first packets."""
 PROBE_FIRST, PROBE_MOST = 0.5, 120.0
 NEVER = float("inf")
 
@@ -79,8 +86,10 @@ class Kcp:
         interval: float = 0.01,
         nodelay: bool = False,
         reorder: int = 3,
+        greets: bool = True,
     ) -> None:
         self.conv = conv
+        self.kin = False
         self.dead = False
         self.srtt = 0.0
         self.rto = RTO_START
@@ -122,6 +131,7 @@ class Kcp:
         self._repeated: list[tuple[int, int]] = []
         self._told = receive_window
         self._tell = False
+        self._greetings = GREETINGS if greets else 0
 
     @property
     def acknowledged(self) -> int:
@@ -184,6 +194,9 @@ class Kcp:
                 self._tell = True
             elif cmd != TELL:
                 raise WireError(f"no command of KCP: {cmd:#x}")
+            elif sn == GREETING and not self.kin:
+                self.kin = True
+                self._congestion.answered_at_once()
             if fresh:
                 self.peer_window = wnd
             self._forget(una)
@@ -270,7 +283,7 @@ class Kcp:
 
     def flush(self, now: float) -> list[bytes]:
         """The packets to send now: lost segments, new ones, and acknowledgements."""
-        if not self._flight and now - self._active > self.rto:
+        if self._queue and not self._flight and now - self._active > self.rto:
             self._congestion.rested()
         self._find_lost(now)
         if now >= self._expires:
@@ -356,7 +369,7 @@ class Kcp:
     def _send_control(self, packing: "Packing", now: float) -> None:
         """Acknowledge what una does not say, and the latest, whose time measures the way.
 
-        What waits behind a gap is said twice: if it were lost, all of it would be sent again.
+        To kin, what waits behind a gap is said twice: were it lost, all would be sent again.
         """
         if self._acks:
             last = len(self._acks) - 1
@@ -367,7 +380,7 @@ class Kcp:
                     early.append((sn, ts))
                 if waits or number == last:
                     packing.add(self._head(ACK, ts, sn, 0), b"")
-            for sn, ts in self._repeated:
+            for sn, ts in self._repeated if self.kin else ():
                 if _near(self._expected, sn) >= self._expected:
                     packing.add(self._head(ACK, ts, sn, 0), b"")
             self._repeated = early
@@ -377,6 +390,9 @@ class Kcp:
         if self._tell:
             self._tell = False
             packing.add(self._head(TELL, 0, 0, 0), b"")
+        if self._greetings and not packing.is_empty():
+            self._greetings -= 1
+            packing.add(self._head(TELL, 0, GREETING, 0), b"")
 
     def _probing(self, now: float) -> bool:
         if self.peer_window or not self._queue:
@@ -420,6 +436,10 @@ class Packing:
         self._parts.append(head)
         self._parts.append(data)
         self._size += size
+
+    def is_empty(self) -> bool:
+        """Nothing was added."""
+        return not self._parts
 
     def close(self) -> list[bytes]:
         """All packets."""

@@ -1,8 +1,8 @@
 """How many KCP segments may be under way: as many as the path takes without a long queue.
 
 The wire knows nothing of this, each end decides for itself. Stock KCP halves its window at
-every loss, which random loss alone brings to nothing. Here a loss counts only when it is
-more than a tenth of what was sent (none does with `nc`); otherwise the window follows the
+every loss, which random loss alone brings to nothing. Here losses count only when they are
+more than `tolerance`; otherwise the window follows the
 queue: the mean round trip of a round, above the smallest of the last seconds.
 
 A round is the time until something sent after its beginning was acknowledged. Segments are
@@ -16,14 +16,17 @@ SPARE = 0.005
 """Seconds of queue that are always fine: smaller ones are the hosts', not the path's."""
 
 _MEMORY = 10.0
-_TOLERANCE = 0.15
 _JUDGED = 128
 
 
 class Congestion:
     """The window of one direction of one session. Times in seconds."""
 
-    def __init__(self, limit: int, *, tolerance: float = _TOLERANCE) -> None:
+    def __init__(
+        self, limit: int, *, patience: float = 0.0, tolerance: float = 0.15
+    ) -> None:
+        """`patience`: how long the other end may wait with an answer."""
+        self._patience = patience
         self.window = min(START, limit)
         self._limit = limit
         self._tolerance = tolerance
@@ -51,6 +54,10 @@ class Congestion:
             self._floors_since = now
         elif not latter or rtt < latter:
             self._floors = (former, rtt)
+
+    def answered_at_once(self) -> None:
+        """The other end has said that it does not wait."""
+        self._patience = 0.0
 
     def lost(self, segments: int) -> None:
         """These did not."""
@@ -92,7 +99,7 @@ class Congestion:
     def _judge_queue(self, rtt: float) -> None:
         floor = min(seen for seen in self._floors if seen)
         queue = rtt - floor
-        spare = max(SPARE, floor / 4)
+        spare = max(SPARE, floor / 4) + self._patience
         if queue > spare:
             self._narrow(max(0.7, 1 - 0.5 * (queue - spare) / queue))
         elif self._limited and self._starting:

@@ -13,6 +13,7 @@ from random import Random
 
 import gateway.protocol.fec
 import gateway.protocol.kcp
+from gateway.protocol.kcp import GREETING, GREETINGS
 from gateway.protocol.kcp_congestion import Congestion
 
 HEAD = struct.Struct("<IBBHIIII")
@@ -34,6 +35,8 @@ def variants(module):
     return [module, source]
 
 
+__all__ = ["GREETING", "GREETINGS"]
+
 KCP = variants(gateway.protocol.kcp)
 FEC = variants(gateway.protocol.fec)
 
@@ -44,6 +47,7 @@ def names(module):
 
 def an_end(module=gateway.protocol.kcp, *, send=256, receive=256, **options):
     options.setdefault("congestion", Congestion(send))
+    options.setdefault("greets", False)
     return module.Kcp(CONV, ROOM, send_window=send, receive_window=receive, **options)
 
 

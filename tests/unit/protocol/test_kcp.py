@@ -7,6 +7,8 @@ from unit.protocol.kcp_worlds import (
     ACK,
     ASK,
     CONV,
+    GREETING,
+    GREETINGS,
     KCP,
     MSS,
     PUSH,
@@ -145,14 +147,46 @@ def test_only_what_una_does_not_say_is_acknowledged_alone(module):
     assert [(sn, una) for _, _, _, sn, una, _ in segments(end.flush(1.0))] == [(5, 3), (6, 3)]
 
 
-def test_what_waits_behind_a_gap_is_acknowledged_twice(module):
+def test_what_waits_behind_a_gap_is_acknowledged_twice_to_kin(module):
     end = an_end(module)
+    end.receive(segment(TELL, sn=GREETING), 1.0)
     end.receive(segment(PUSH, sn=1, data=b"x"), 1.0)
     end.flush(1.0)
     end.receive(segment(PUSH, sn=2, data=b"x"), 1.1)
     assert sorted(sn for _, _, _, sn, _, _ in segments(end.flush(1.1))) == [1, 2]
     end.receive(segment(PUSH, sn=3, data=b"x"), 1.2)
     assert sorted(sn for _, _, _, sn, _, _ in segments(end.flush(1.2))) == [2, 3]
+
+
+def test_a_stock_end_is_not_told_twice(module):
+    end = an_end(module)
+    for sn in (1, 2):
+        end.receive(segment(PUSH, sn=sn, data=b"x"), 1.0)
+        assert [number for _, _, _, number, _, _ in segments(end.flush(1.0))] == [sn]
+
+
+def test_two_of_ours_know_each_other_and_stock_hears_nothing_of_it(module):
+    one, two, stock = an_end(module, greets=True), an_end(module, greets=True), Stock()
+    one.write(b"hello")
+    for packet in one.flush(1.0):
+        two.receive(packet, 1.0)
+        stock.receive(packet, 1.0)
+    assert two.kin
+    assert stock.got == [b"hello"]
+    assert not one.kin
+    for packet in two.flush(1.0):
+        one.receive(packet, 1.0)
+    assert one.kin
+
+
+def test_the_greeting_comes_with_the_first_packets_only(module):
+    end = an_end(module, greets=True)
+    assert end.flush(1.0) == []
+    greeted = []
+    for _ in range(GREETINGS + 3):
+        end.write(b"x")
+        greeted += [sn for cmd, _, _, sn, _, _ in segments(end.flush(1.0)) if cmd == TELL]
+    assert greeted == [GREETING] * GREETINGS
 
 
 def times_sent(end, until, answer=None):
@@ -381,6 +415,14 @@ def test_the_window_stops_where_a_queue_grows(module):
     before = rounds(congestion, 3, rtt=0.05)
     assert before == START * 8
     assert rounds(congestion, 1, rtt=0.1) < before
+
+
+def test_patience_is_no_queue(module):
+    congestion = Congestion(2048, patience=0.03)
+    rounds(congestion, 1, rtt=0.001)
+    assert rounds(congestion, 6, rtt=0.03) == 2048
+    congestion.answered_at_once()
+    assert rounds(congestion, 1, rtt=0.03) < 2048
 
 
 def test_random_loss_does_not_matter(module):
