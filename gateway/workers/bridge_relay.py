@@ -38,7 +38,7 @@ from gateway.protocol.relay import Address, Request, Status, build_response
 from gateway.protocol.relay_access import Own, Way, find_way
 from gateway.protocol.selector import Selector
 from gateway.workers.base import Place
-from gateway.workers.bridge import Bridge
+from gateway.workers.bridge import CLOSE_SECONDS, Bridge
 from gateway.workers.bridge_crossing import Crossing
 from gateway.workers.bridge_entrance import Entrance
 from gateway.workers.bridge_splice import Splice
@@ -50,6 +50,7 @@ STRANGERS = 20_000
 STOCK, STOCK_LOW = 16, 8
 """UDP sockets with large buffers that are kept ready."""
 CONNECT_SECONDS = 10.0
+CLOSE_STEP = 0.02
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,17 @@ class RelayBridge(Bridge):
             await self._listener.close()
         for entrance in (*self._strangers, *self._led):
             entrance.stream.close()
+        for splice in tuple(self._splices):
+            splice.end()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CLOSE_SECONDS
+        while (self._led or self._strangers) and loop.time() < until:
+            await asyncio.sleep(CLOSE_STEP)
+        for led in self._led.values():
+            led.crossing.end()
+            led.sock.close()
+        while self._stock:
+            self._stock.popleft().close()
 
     def on_message(self, message: ToChild) -> None:
         """Verdicts and sockets."""

@@ -1,0 +1,262 @@
+"""A chain's bridge against relay bridges, over plain TCP on loopback."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from gateway.carriers import tcp
+from gateway.config.chain_model import HopSpec, NodeSpec, RelayUser
+from gateway.config.model import Selector
+from gateway.linux import near
+from gateway.protocol.bridge_messages import Dialling, LegFigures, StreamEnded, StreamOpened
+from gateway.protocol.packet import pack_address
+from gateway.protocol.relay import Address
+from gateway.protocol.relay_access import Own
+from gateway.workers.bridge_carriers import prepare_dial
+from gateway.workers.bridge_chain import ChainBridge, ChainParts, PreparedHop, PreparedNode
+from gateway.workers.bridge_relay import RelayBridge, RelayParts
+
+
+async def listen(sock, accept, counts):
+    return await tcp.listen(sock, accept, counts=counts)
+
+
+@asynccontextmanager
+async def relay(boss, working, services=(), listener=None, **parts):
+    listener = listener or socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    own = tuple(Own("", service.port, "127.0.0.1") for service in services)
+    given = RelayParts(listener, listen, read_timeout=15.0, auth=False, own=own)
+    bridge = RelayBridge(boss.place, replace(given, **parts))
+    bridge.port = port
+    async with working(boss, bridge):
+        yield bridge
+
+
+def node(port: int, host: str = "127.0.0.1", **given) -> PreparedNode:
+    spec = NodeSpec("node-0", "tcp", host, port, **given)
+    return PreparedNode(spec, prepare_dial(spec))
+
+
+def hop(*nodes: PreparedNode, **given) -> PreparedHop:
+    spec = HopSpec("hop-0", tuple(each.spec for each in nodes), **given)
+    return PreparedHop(spec, nodes)
+
+
+class Uplink:
+    """The TUN client: a UDP socket that a leg leads."""
+
+    def __init__(self) -> None:
+        self.leg = near.open_leg()
+        self.sock = near.open_near()
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setblocking(False)
+        self.sock.connect(self.leg.getsockname())
+        near.lead_leg(self.leg, self.sock.getsockname()[1])
+
+    def send(self, data: bytes) -> None:
+        self.sock.send(data)
+
+    async def receive(self) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.sock, 65536)
+
+    def close(self) -> None:
+        self.leg.close()
+        self.sock.close()
+
+
+@asynccontextmanager
+async def chain(boss, working, uplink, target, *hops):
+    bridge = ChainBridge(boss.place, ChainParts(hops, ((uplink.leg, target),)))
+    async with working(boss, bridge):
+        yield bridge
+
+
+def states(boss) -> list[str]:
+    return [figures.state for figures in boss.all(LegFigures)]
+
+
+async def until_up(boss, uplink) -> None:
+    """As a heartbeat does: the first datagram dials, the next goes through."""
+    uplink.send(b"wake")
+    await boss.until(lambda: states(boss) and states(boss)[-1] in ("open", "up"))
+
+
+def test_a_target_behind_one_hop(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(lambda d: d[::-1]), boss(), boss(), Uplink()
+        async with (
+            relay(far, working, [tun]) as server,
+            chain(chief, working, uplink, Address("", tun.port), hop(node(server.port))),
+        ):
+            assert states(chief) == []
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            assert await uplink.receive() == b"olleh"
+            await chief.until(lambda: states(chief)[-1] == "up")
+            figures = chief.all(LegFigures)[-1]
+            assert figures.hops == (f"tcp 127.0.0.1:{server.port}",)
+            assert (figures.connects, figures.fails, figures.error) == (1, 0, "")
+            (dialling,) = chief.all(Dialling)
+            assert dialling.address == pack_address(ip_address("127.0.0.1"))
+            assert dialling.port == server.port
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_the_supervisor_prepares_the_way_first(run, boss, working):
+    async def body() -> None:
+        chief, uplink = boss(), Uplink()
+        chief.prepares = False
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            listener.setblocking(False)
+            async with chain(chief, working, uplink, Address("", 1), hop(node(port))):
+                uplink.send(b"wake")
+                await chief.until(lambda: chief.all(Dialling))
+                with pytest.raises(BlockingIOError):
+                    listener.accept()
+        uplink.close()
+
+    run(body())
+
+
+def test_two_hops(run, boss, working, service):
+    async def body() -> None:
+        tun, first, second, chief = service(lambda d: d[::-1]), boss(), boss(), boss()
+        uplink = Uplink()
+        async with (
+            relay(second, working, [tun]) as far,
+            relay(first, working, allowed=(Address("127.0.0.1", far.port),)) as near_,
+            chain(
+                chief, working, uplink, Address("", tun.port),
+                hop(node(near_.port)), hop(node(far.port)),
+            ),
+        ):  # fmt: skip
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            assert await uplink.receive() == b"olleh"
+            figures = chief.all(LegFigures)[-1]
+            assert figures.hops == (f"tcp 127.0.0.1:{near_.port}", f"tcp 127.0.0.1:{far.port}")
+            assert len(chief.all(Dialling)) == 1
+            assert len(second.all(StreamOpened)) == 1
+            assert first.all(StreamOpened) == []
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_a_stream_that_ends_is_dialled_again(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(lambda d: d[::-1]), boss(), boss(), Uplink()
+        async with (
+            relay(far, working, [tun]) as server,
+            chain(chief, working, uplink, Address("", tun.port), hop(node(server.port))),
+        ):
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            assert await uplink.receive() == b"olleh"
+            for entrance in tuple(server._led):
+                entrance.stream.abort()
+            await far.until(lambda: far.all(StreamEnded))
+            await chief.until(lambda: chief.all(LegFigures)[-1].connects == 2)
+            assert "waiting" in states(chief)
+            uplink.send(b"again")
+            assert await uplink.receive() == b"niaga"
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_nodes_that_fail_are_passed_over(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(lambda d: d[::-1]), boss(), boss(), Uplink()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            closed = gone.getsockname()[1]
+        async with (
+            relay(far, working, [tun]) as server,
+            chain(
+                chief, working, uplink, Address("", tun.port),
+                hop(node(closed), node(server.port), selector=Selector("fifo", 1, 60.0)),
+            ),
+        ):  # fmt: skip
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            assert await uplink.receive() == b"olleh"
+            waited = [each for each in chief.all(LegFigures) if each.state == "waiting"]
+            assert str(closed) in waited[0].error
+            assert chief.all(LegFigures)[-1].hops == (f"tcp 127.0.0.1:{server.port}",)
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_a_refusal_is_told(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(), boss(), boss(), Uplink()
+        far.verdict = "no"
+        user = RelayUser(b"me", b"hush")
+        async with (
+            relay(far, working, [tun], auth=True) as server,
+            chain(chief, working, uplink, Address("", tun.port), hop(node(server.port, user=user))),
+        ):
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            await chief.until(lambda: states(chief)[-1] == "waiting")
+            error = chief.all(LegFigures)[-1].error
+            assert "unauthorized (2)" in error
+            assert f"127.0.0.1:{server.port}" in error
+            assert far.asked[0].username == b"me"
+            assert far.asked[0].password == b"hush"
+            await chief.until(lambda: chief.all(LegFigures)[-1].fails >= 2)
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_nobody_else_is_heard_on_the_leg(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(), boss(), boss(), Uplink()
+        async with (
+            relay(far, working, [tun]) as server,
+            chain(chief, working, uplink, Address("", tun.port), hop(node(server.port))),
+        ):
+            await until_up(chief, uplink)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.sendto(b"strange", uplink.leg.getsockname())
+                uplink.send(b"own")
+                assert await tun.until(1) == [b"own"]
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_a_name_is_looked_up_and_asked_about_by_address(run, boss, working, service):
+    async def body() -> None:
+        tun, far, chief, uplink = service(lambda d: d[::-1]), boss(), boss(), Uplink()
+        async with (
+            relay(far, working, [tun]) as server,
+            chain(
+                chief, working, uplink, Address("", tun.port), hop(node(server.port, "localhost"))
+            ),
+        ):
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            assert await uplink.receive() == b"olleh"
+            loopback = {pack_address(ip_address(text)) for text in ("127.0.0.1", "::1")}
+            assert {each.address for each in chief.all(Dialling)} <= loopback
+        uplink.close()
+        tun.close()
+
+    run(body())
