@@ -13,7 +13,7 @@ from gateway.carriers.layer import shake
 from gateway.carriers.listening import Door, Wrap
 from gateway.carriers.pool import open_on, share
 from gateway.carriers.sockets import DEFAULTS, SocketOptions
-from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
+from gateway.carriers.stream import Accept, Counts, Remote, Stream
 from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.tls import TlsStream
 from gateway.carriers.tls import dial as dial_tls
@@ -47,12 +47,9 @@ async def dial(
     async def connect() -> Trunk:
         where = f"{NAME} {Remote(host, port)}"
         if tls is None:
-            lower = await dial_tcp(host, port, timeout=timeout, over=over, sockets=sockets)
+            lower: Stream = await dial_tcp(host, port, timeout=timeout, over=over, sockets=sockets)
         else:
             lower = await dial_tls(host, port, timeout=timeout, over=over, tls=tls, sockets=sockets)
-            if lower.alpn not in {None, *ALPN}:
-                lower.abort()
-                raise CarrierError(f"{where}: TLS agreed on {lower.alpn}, not h2", "bad-tls")
         trunk = Trunk(lower, _client(host, grpc, secure=tls is not None), NAME)
         await shake(trunk, where, timeout)
         return trunk

@@ -106,7 +106,10 @@ class Connection(Sending):
             goes_on = frame.kind == h2.DATA and frame.payload is None and frame.length
             if not goes_on or frame.sid != self._sid:
                 yield from self._pass_on(run)
-            yield from self._frame(frame, now)
+            if goes_on:
+                self._begin_data(frame)
+            else:
+                yield from self._frame(frame, now)
         yield from self._pass_on(run)
         self._give_room()
 
@@ -168,38 +171,46 @@ class Connection(Sending):
         elif kind == h2.PUSH_PROMISE:
             raise WireError("an HTTP/2 push")
 
+    def _check_open(self, sid: int) -> None:
+        if self._is_idle(sid):
+            raise WireError(f"an HTTP/2 frame for stream {sid}, which is not open")
+
     def _is_idle(self, sid: int) -> bool:
         """Nobody has opened it yet, so nothing may come on it."""
         if self._client:
             return sid >= self._next or sid % 2 == 0
         return sid > self._last or sid % 2 == 0
 
-    def _data(self, frame: h2.Frame) -> Iterator[Event]:
-        sid, length = frame.sid, frame.length
-        if self._is_idle(sid):
-            raise WireError(f"HTTP/2 data on stream {sid}, which is not open")
-        self._paid = True
-        self._room -= length
+    def _begin_data(self, frame: h2.Frame) -> None:
+        """Data of this frame follow; its place in the windows is taken."""
+        _, flags, sid, length, _ = frame
         call = self._calls.get(sid)
+        self._room -= length
         if call is None:
+            self._check_open(sid)
             self.ignored["unknown-stream"] += 1
         else:
             call.room -= length
-            if call.finished is not None:
-                raise WireError(f"HTTP/2 data on stream {sid} after its end")
-        if self._room < 0 or (call is not None and call.room < 0):
-            raise WireError("more HTTP/2 data than the window has room for")
+            if call.room < 0 or call.finished is not None:
+                raise WireError(f"HTTP/2 data on stream {sid} without room, or after its end")
+        if self._room < 0 or not self._agreed or self._block is not None:
+            raise WireError("HTTP/2 data without room, inside of headers, or before settings")
+        self._paid = True
         self._sid = sid
-        self._last_piece = bool(frame.flags & h2.END_STREAM)
-        if frame.payload is None and length:
-            self._left = length
-            return
+        self._left = length
+        self._last_piece = bool(flags & h2.END_STREAM)
+
+    def _data(self, frame: h2.Frame) -> Iterator[Event]:
+        """Data with padding, or none."""
+        self._begin_data(frame)
+        self._left = 0
         run: list[memoryview] = []
-        if frame.payload:
-            self._sort(memoryview(h2.unpadded(frame)), run)
+        payload = h2.unpadded(frame)
+        if payload:
+            self._sort(memoryview(payload), run)
         yield from self._pass_on(run)
         if self._last_piece:
-            yield from self._finished(sid, "")
+            yield from self._finished(frame.sid, "")
 
     def _finished(self, sid: int, reason: str) -> Iterator[Event]:
         """The peer's end of a stream."""
@@ -235,8 +246,7 @@ class Connection(Sending):
         if sid in self._calls:
             yield from self._more_headers(sid, headers, last=last)
         elif self._client or sid % 2 == 0:
-            if self._is_idle(sid):
-                raise WireError(f"HTTP/2 headers on stream {sid}, which is not open")
+            self._check_open(sid)
         elif sid > self._last:
             yield from self._asked(sid, headers, last=last)
 
@@ -277,8 +287,7 @@ class Connection(Sending):
             raise WireError(f"{self._refused} HTTP/2 requests that opened nothing")
 
     def _was_reset(self, sid: int, code: int) -> Iterator[Event]:
-        if self._is_idle(sid):
-            raise WireError(f"HTTP/2 reset of stream {sid}, which is not open")
+        self._check_open(sid)
         call = self._calls.get(sid)
         if call is None:
             return
@@ -307,17 +316,7 @@ class Connection(Sending):
             if payload:
                 raise WireError("an HTTP/2 acknowledgement with settings")
             return
-        for name, value in h2.read_settings(payload):
-            if name == h2.HEADER_TABLE_SIZE:
-                self._blocks.limit_table(value)
-            elif name == h2.MAX_CONCURRENT_STREAMS:
-                self._peer_streams = value
-            elif name == h2.INITIAL_WINDOW_SIZE:
-                self._first_window(value)
-            elif name == h2.MAX_FRAME_SIZE:
-                if not h2.SMALLEST_MAX_FRAME <= value <= h2.LARGEST_MAX_FRAME:
-                    raise WireError(f"HTTP/2 frames of at most {value} bytes")
-                self._peer_frame = value
+        self._apply_settings(payload)
         self._agreed = True
         self._control += h2.frame(h2.SETTINGS, h2.ACK, 0)
 
@@ -329,8 +328,7 @@ class Connection(Sending):
             if self._window > h2.LARGEST_WINDOW:
                 raise WireError(f"an HTTP/2 window of {self._window} bytes")
             return
-        if self._is_idle(sid):
-            raise WireError(f"an HTTP/2 window update of stream {sid}, which is not open")
+        self._check_open(sid)
         call = self._calls.get(sid)
         if call is not None:
             self._widen(sid, call, more)

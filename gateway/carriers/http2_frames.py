@@ -123,6 +123,11 @@ class Frames:
         """
         if self._preface:
             at = self._take_preface(view, at)
+        if self._now is None and not self._head and len(view) - at >= HEAD_SIZE:
+            high, low, kind, flags, sid = _HEAD.unpack_from(view, at)
+            length = high << 8 | low
+            if kind == DATA and not flags & PADDED and length <= self._max_frame and sid:
+                return Frame(kind, flags, sid & LARGEST_WINDOW, length, None), at + HEAD_SIZE
         if self._now is None:
             at = self._take_head(view, at)
         if self._now is None:

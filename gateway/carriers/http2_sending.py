@@ -218,6 +218,20 @@ class Sending:
         call.kept = bytearray()
         self._give_room()
 
+    def _apply_settings(self, payload: bytes) -> None:
+        """What the peer takes."""
+        for name, value in h2.read_settings(payload):
+            if name == h2.HEADER_TABLE_SIZE:
+                self._blocks.limit_table(value)
+            elif name == h2.MAX_CONCURRENT_STREAMS:
+                self._peer_streams = value
+            elif name == h2.INITIAL_WINDOW_SIZE:
+                self._first_window(value)
+            elif name == h2.MAX_FRAME_SIZE:
+                if not h2.SMALLEST_MAX_FRAME <= value <= h2.LARGEST_MAX_FRAME:
+                    raise WireError(f"HTTP/2 frames of at most {value} bytes")
+                self._peer_frame = value
+
     def _first_window(self, size: int) -> None:
         if size > h2.LARGEST_WINDOW:
             raise WireError(f"an HTTP/2 window of {size} bytes")

@@ -170,7 +170,7 @@ class Trunk(Layer):
         if self._done:
             self._fail(CarrierError(f"{self.carrier} {self.remote}: {error}", what))
             return
-        if self._counts:
+        if self._counts is not None:
             self._counts.count(what)
         self._abandon(str(error))
 
@@ -267,7 +267,7 @@ class Trunk(Layer):
 
     def _count_ignored(self) -> None:
         ignored = self._machine.ignored
-        if ignored and self._counts:
+        if self._counts is not None:
             for what, times in ignored.items():
                 for _ in range(times):
                     self._counts.count(what)

@@ -10,12 +10,15 @@ GOST x, internal/util/grpc/proto. Whatever a peer sends, reading raises nothing 
 `WireError` (I15), and nothing is kept but the head of one message.
 """
 
+from struct import Struct
+
 from gateway.protocol.wire import WireError
 
 MAX_MESSAGE = 4 << 20
 """What gRPC for Go takes."""
 _TAG = 0x0A
 _PREFIX = 5
+_HEAD = Struct(">BIBBB")
 _LONGEST_VARINT = 4  # 4 MiB takes 23 bits
 
 
@@ -48,13 +51,30 @@ class Chunks:
         at, end = 0, len(view)
         while at < end:
             if not self._left:
-                at = self._read_head(view, at)
+                quick = self._quick_head(view, at) if not self._head else at
+                at = quick if quick > at else self._read_head(view, at)
                 continue
             piece = view[at : at + self._left]
             at += len(piece)
             self._left -= len(piece)
             pieces.append(piece)
         return pieces
+
+    def _quick_head(self, view: memoryview, at: int) -> int:
+        """Take the usual head, all here and of less than 16 KB, as one number; where it ends."""
+        if len(view) - at < _HEAD.size:
+            return at
+        packed, length, tag, low, high = _HEAD.unpack_from(view, at)
+        if packed or tag != _TAG:
+            return at
+        if low < 0x80 and length == low + 2:
+            self._left = low
+            return at + _HEAD.size - 1
+        size = low & 0x7F | high << 7
+        if low >= 0x80 and high < 0x80 and length == size + 3:
+            self._left = size
+            return at + _HEAD.size
+        return at
 
     def _read_head(self, view: memoryview, at: int) -> int:
         """Take bytes of a head until it is whole; where it ends."""
