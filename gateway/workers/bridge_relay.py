@@ -13,6 +13,7 @@ port before its first datagram leaves, and of its end at once: the port will be 
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import Counter, deque
@@ -50,7 +51,6 @@ STRANGERS = 20_000
 STOCK, STOCK_LOW = 16, 8
 """UDP sockets with large buffers that are kept ready."""
 CONNECT_SECONDS = 10.0
-CLOSE_STEP = 0.02
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class RelayBridge(Bridge):
         self._stock: deque[socket.socket] = deque()
         self._ordered = False
         self._queries = 0
+        self._closing: asyncio.Event | None = None
 
     async def open(self) -> None:
         """Accept from now on."""
@@ -112,10 +113,10 @@ class RelayBridge(Bridge):
             entrance.stream.close()
         for splice in tuple(self._splices):
             splice.end()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + CLOSE_SECONDS
-        while (self._led or self._strangers) and loop.time() < until:
-            await asyncio.sleep(CLOSE_STEP)
+        self._closing = asyncio.Event()
+        if self._led:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), CLOSE_SECONDS)
         for led in self._led.values():
             led.crossing.end()
             led.sock.close()
@@ -204,6 +205,8 @@ class RelayBridge(Bridge):
         led.sock.close()
         self.count("stream-ends")
         self.tell(StreamEnded(led.local, led.port, led.service, reason))
+        if self._closing is not None and not self._led:
+            self._closing.set()
 
     def _on_verdict(self, entrance: Entrance, verdict: str) -> None:
         request = entrance.server.request

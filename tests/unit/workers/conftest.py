@@ -21,6 +21,7 @@ from gateway.protocol.bridge_messages import (
     SocketsPlease,
 )
 from gateway.protocol.messages import FromChild
+from gateway.workers import bridge
 from gateway.workers.base import Place
 from gateway.workers.bridge import Bridge
 
@@ -74,6 +75,13 @@ class Boss:
                 await self._news.wait()
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Bridges that look and report more often than it pays otherwise."""
+    monkeypatch.setattr(bridge, "TURN_SECONDS", 0.02)
+    monkeypatch.setattr(bridge, "FIGURES_EVERY", 1)
+
+
 @pytest.fixture
 def run():
     """Run a coroutine to its end, in time."""
@@ -91,9 +99,9 @@ def run():
 class Working:
     """A bridge that serves while the block runs."""
 
-    def __init__(self, boss: Boss, bridge: Bridge) -> None:
+    def __init__(self, boss: Boss, worker: Bridge) -> None:
         self._boss = boss
-        self._bridge = bridge
+        self._bridge = worker
 
     async def __aenter__(self) -> Bridge:
         loop = asyncio.get_running_loop()
