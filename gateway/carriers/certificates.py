@@ -26,6 +26,7 @@ COMMON_NAME = "gost.run"
 ORGANIZATION = "GOST"
 """The names that GOST gives; a client that verifies nothing reads neither."""
 
+_USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _CLOCKS_DIFFER = dt.timedelta(days=1)
 
 
@@ -101,7 +102,7 @@ def make(
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(list(_USES)), critical=False)
     )
     if common_name:
         alternative = x509.SubjectAlternativeName([x509.DNSName(common_name)])

@@ -195,7 +195,7 @@ class WsClient(WsStream):
         self._send()
 
     def on_end(self, reason: str) -> None:
-        if not self._ready and self._done:
+        if not self._ready and self._done and not reason:
             self._protocol.receive_eof()  # an answer may be without a length
             if self._protocol.handshake_exc:
                 self._refuse(self._protocol.handshake_exc)
