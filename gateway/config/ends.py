@@ -162,7 +162,7 @@ def selector_of(entries: dict[str, Entry], bag: Bag, report: Report) -> Selector
     default = Selector()
     strategy = given.get("strategy", host_options.strategy, said(bag, host_options.STRATEGY))
     fails = given.get("maxfails", integer, said(bag, host_options.MAX_FAILS))
-    seconds = given.get("failtimeout", struct_duration, said(bag, host_options.FAIL_TIMEOUT))
+    seconds = given.seconds("failtimeout", struct_duration, said(bag, host_options.FAIL_TIMEOUT))
     for option in _SELECTOR_OPTIONS:
         if option.name.lower() in found:
             report.origins[bag.service, option.name] = found[option.name.lower()].node.place

@@ -91,7 +91,7 @@ def _section(
 
 def _reload(entries: dict[str, Entry], where: str, report: Report) -> float:
     whole = Values(entries, where, "", report)
-    return whole.get("reload", _bounded(RELOAD_LIMIT), 0.0)
+    return whole.seconds("reload", _bounded(RELOAD_LIMIT), 0.0)
 
 
 def _file(entries: dict[str, Entry], where: str, report: Report) -> FileSpec | None:
@@ -134,7 +134,7 @@ def _http(entries: dict[str, Entry], where: str, report: Report) -> HttpSpec | N
     if section is None:
         return None
     url = section.needed("url", _url, "write the URL of a text")
-    timeout = section.get("timeout", _bounded(TIMEOUT_LIMIT), 0.0) or HTTP_SECONDS
+    timeout = section.seconds("timeout", _bounded(TIMEOUT_LIMIT), 0.0) or HTTP_SECONDS
     return HttpSpec(url, timeout) if url else None
 
 
@@ -151,7 +151,7 @@ def _plugin(entries: dict[str, Entry], where: str, report: Report) -> PluginSpec
             place, f"{where}.plugin.type: {shown(kind)}{default} is not supported: write http"
         )
     url = section.needed("addr", _url, "write the plugin's URL")
-    timeout = section.get("timeout", _bounded(TIMEOUT_LIMIT), 0.0) or PLUGIN_SECONDS
+    timeout = section.seconds("timeout", _bounded(TIMEOUT_LIMIT), 0.0) or PLUGIN_SECONDS
     verify, server_name = _tls(section)
     token = section.secret("token")
     return PluginSpec(url, token, timeout, verify, server_name) if url else None

@@ -9,6 +9,9 @@ from gateway.config.values import BadValueError, text
 
 T = TypeVar("T")
 
+_SMALL = 1_000_000
+"""Nanoseconds; whoever writes fewer as a bare number means seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -34,6 +37,17 @@ class Values:
         except BadValueError as error:
             self.report.error(entry.node.place, f"{name}: {error}")
             return default
+
+    def seconds(self, key: str, parse: Callable[[Scalar], float], default: T) -> float | T:
+        """A duration of Go's structs, with a warning where nobody can mean its nanoseconds."""
+        entry = self.entries.get(key)
+        found: float | T = self.get(key, cast("Callable[[Scalar], T]", parse), default)
+        value = entry.node.value if entry is not None else None
+        if entry is not None and type(value) is int and 0 < value < _SMALL:
+            name = f"{self.where}.{entry.key}"
+            advice = f"{value} is that many nanoseconds, as in GOST: write for example {value}s"
+            self.report.warn(entry.node.place, f"{name}: {advice}")
+        return found
 
     def needed(self, key: str, parse: Callable[[Scalar], T], advice: str) -> T | None:
         """The value of a key that must be there; None, with a report, if it is not."""

@@ -173,6 +173,17 @@ def test_the_selector_of_a_file(load, given, selector):
     assert config.warnings == ()
 
 
+def test_nanoseconds_that_nobody_means(load):
+    config = load(yaml=file(rest="    selector: {failTimeout: 5}"))
+    assert config.services[0].selector.fail_timeout == pytest.approx(5e-9)
+    assert config.warnings == (
+        (
+            "g.yaml:7:29: selector.failTimeout: 5 is that many nanoseconds, as in GOST: write for "
+            "example 5s"
+        ),
+    )
+
+
 def test_a_misplaced_selector(load):
     config = load(yaml=file(rest="  metadata: {strategy: ha, failTimeout: 7}"))
     assert config.services[0].selector == Selector("fifo", 1, 7.0)
