@@ -189,7 +189,7 @@ class LedRoutes:
             self._problems.pop(prefix, None)
 
     def _judge(self, sock: Netlink, prefix: Prefixed, code: int) -> None:
-        gateway, network = self._wanted[prefix], network_of(*prefix)
+        gateway = self._wanted[prefix]
         if code == errno.EEXIST and self._is_ours(sock, prefix):
             renewed = Message(
                 _NEWROUTE, F_ACK | F_CREATE | F_REPLACE, _payload(prefix, self._device, gateway)
@@ -198,10 +198,10 @@ class LedRoutes:
         if not code:
             self._placed.add(prefix)
             self._problems.pop(prefix, None)
-        elif code == errno.EEXIST:
-            self._problems[prefix] = f"{network}: this host has a route of its own to it"
-        else:
-            self._problems[prefix] = f"{network}: the kernel refuses it ({os.strerror(code)})"
+            return
+        own = "this host has a route of its own to it"
+        reason = own if code == errno.EEXIST else f"the kernel refuses it ({os.strerror(code)})"
+        self._problems[prefix] = f"{network_of(*prefix)}: {reason}"
 
     def _is_ours(self, sock: Netlink, prefix: Prefixed) -> bool:
         family, destination, _ = _kernel(prefix)

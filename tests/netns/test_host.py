@@ -107,3 +107,14 @@ def test_a_route_that_cannot_be_is_a_problem_not_an_end(network):
     assert "a device of this host has that network" in problems[0]
     assert client.ctl("status", client.instance).returncode == 1
     reaches(client.host, SERVER)
+
+
+def test_a_default_route_alone_is_entered(network):
+    net = network(1)
+    net.server()
+    client = net.client(1, "&ttl=1s&route=0.0.0.0/0")
+    wait_for(lambda: way(client.host, "8.8.8.8") == "tun0", 5.0, "the route")
+    assert way(client.host, SERVER_IPV4) == "wan0"
+    reaches(client.host, SERVER)
+    assert client.stop() == 0
+    assert way(client.host, "8.8.8.8") != "tun0"

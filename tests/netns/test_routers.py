@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hosts import Host
 from needs import need
 from networks import Gateway, Network, misses, reaches
 from programs import wait_for
@@ -25,6 +26,18 @@ services:
 routers:
 - name: sites
   {sources}
+"""
+CLIENT = """
+services:
+- name: client
+  addr: ":0"
+  handler: {{type: tun, metadata: {{keepAlive: true, ttl: 1s}}}}
+  listener: {{type: tun, metadata: {{net: 192.168.123.4/24, router: ways}}}}
+  forwarder: {{nodes: [{{addr: "1.2.3.4:8421"}}]}}
+routers:
+- name: ways
+  file: {{path: {routes}}}
+  reload: 1s
 """
 
 
@@ -58,6 +71,12 @@ def shown(gateway: Gateway, kind: str) -> dict:
     """What the status says of a source of the router."""
     [found] = [each for each in gateway.service()["sources"] if each["kind"] == kind]
     return found
+
+
+def way(host: Host, address: str) -> str:
+    """The device that packets for the address leave by."""
+    words = host.run("ip", "route", "get", address, check=False).stdout.split()
+    return words[words.index("dev") + 1] if "dev" in words else "unreachable"
 
 
 def host_routes(net: Network) -> dict[str, str]:
@@ -193,3 +212,45 @@ def test_ipv6(net):
     net.client(3, "&route=fd00:100::/64", net=f"{C3}/24,fd00:123::4/64")
     reaches(net.lab.clients[2], "fd00:100::10")
     reaches(net.lab.server, "fd00:100::10")
+
+
+def test_a_client_with_a_router_routes_its_host(net):
+    """Beside `route=`; the way to the server stays outside, whatever the router says."""
+    net.server()
+    net.client(1, SILENT)
+    routes = net.lab.directory / "routes"
+    put(routes, "")
+    file = net.lab.directory / "client.yaml"
+    file.write_text(CLIENT.format(routes=routes))
+    client = net.gateway(net.lab.clients[2], "-C", str(file)).expect_ready()
+    reaches(client.host, "192.168.123.1")
+
+    put(routes, f"{LAN1} 192.168.123.1\n1.2.0.0/16 192.168.123.1\n0.0.0.0/0 192.168.123.1\n")
+    wait_for(lambda: way(client.host, H1) == "tun0", 5.0, "the route")
+    for address, device in (("8.8.8.8", "tun0"), ("1.2.3.5", "tun0"), ("1.2.3.4", "wan0")):
+        assert way(client.host, address) == device
+    reaches(client.host, "192.168.123.1")
+    put(routes, f"{LAN1} 192.168.123.1\n")
+    wait_for(lambda: way(client.host, "1.2.3.5") == "wan0", 5.0, "the route to go")
+    assert client.stop() == 0
+    assert way(client.host, H1) != "tun0"
+
+
+def test_p2p_the_last_to_call_is_the_only_one(net):
+    """Everything goes to it, whatever the address, and all it sends is the host's."""
+    server = net.server("&p2p=true&accept=auto&routes=10.0.0.0/8")
+    one = net.client(1, "&ttl=1s&route=10.1.0.0/16")
+    reaches(one.host, "192.168.123.1")
+    one.host.ip("address add 10.7.7.7/32 dev lo")
+    reaches(net.lab.server, "10.7.7.7")
+    reaches(net.lab.server, C1)
+
+    net.lab.server.ip("address add 10.1.1.1/32 dev lo")
+    reaches(one.host, "10.1.1.1")
+    assert one.stop() == 0
+    two = net.client(2, "&ttl=1s")
+    reaches(two.host, "192.168.123.1")
+    misses(net.lab.server, "10.7.7.7")
+    two.host.ip("address add 10.7.7.7/32 dev lo")
+    reaches(net.lab.server, "10.7.7.7")
+    assert server.service()["drops"]["same_peer"] == 0
