@@ -75,19 +75,6 @@ def configure(name: str, nets: Sequence[Interface], mtu: int) -> None:
             raise HostError(f"device {name!r} cannot be taken up: {_text(error)}") from None
 
 
-def remove_addresses(name: str, nets: Sequence[Interface]) -> None:
-    """Take the addresses back from a device that outlives us. What is gone is gone."""
-    with IPRoute() as ip:
-        found = _link(ip, name)
-        if found is None:
-            return
-        for net in nets:
-            try:
-                ip.addr("del", index=found.index, address=str(net.ip), prefixlen=_length(net))
-            except NetlinkError:
-                continue
-
-
 def refuse_overlap(nets: Sequence[Interface], own: str) -> None:
     """Raise HostError if another device already has one of the tunnel networks."""
     with IPRoute() as ip:

@@ -45,7 +45,11 @@ def revert_text(device: str, former: Sequence[str]) -> str:
 
 
 def servers_of(device: str) -> tuple[str, ...]:
-    """What a device that exists has now; nothing where nobody can say. Waits a while."""
+    """What a device has now, if it exists; nothing where nobody can say. Waits a while."""
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return ()
     answer = _call(PROGRAM, "dns", device) or ""
     _, _, words = answer.partition("):")  # Link 5 (tun0): 192.0.2.1
     return tuple(word for word in words.split() if _SERVER.fullmatch(word))

@@ -3,6 +3,7 @@
 Tests put a socketpair in its place; the methods are the whole edge.
 """
 
+import logging
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,11 +12,15 @@ from typing import Protocol
 
 from gateway.config.model import Service
 from gateway.errors import HostError
-from gateway.linux import netlink, netns
+from gateway.linux import adopted, netlink, netns
+from gateway.linux.adopted import DeviceRecord
 from gateway.linux.links import LinkMonitor
 from gateway.linux.netlink import Link
 from gateway.linux.netns import Namespace
 from gateway.linux.tun import Tun, open_tun
+from gateway.log import event, get_logger
+
+_log = get_logger("device")
 
 
 class Device(Protocol):
@@ -36,6 +41,10 @@ class Device(Protocol):
     @property
     def persistent(self) -> bool:
         """Whether it was there before us and stays."""
+
+    @property
+    def former(self) -> DeviceRecord | None:
+        """What it was like, if it was there before us."""
 
     def configure(self) -> None:
         """Addresses, MTU, up. Raises HostError."""
@@ -62,11 +71,13 @@ class TunDevice:
     What is asked of the kernel by its name is asked inside; the descriptors know their place.
     """
 
-    def __init__(self, service: Service, tun: Tun, inner: Namespace, *, adopted: bool) -> None:
+    def __init__(
+        self, service: Service, tun: Tun, inner: Namespace, former: DeviceRecord | None
+    ) -> None:
         self._service = service
         self._tun = tun
         self._inner = inner
-        self._adopted = adopted
+        self._former = former
         self._monitor = LinkMonitor()
         self._index = 0
         self._up = True
@@ -89,7 +100,12 @@ class TunDevice:
     @property
     def persistent(self) -> bool:
         """See `Device`."""
-        return self._adopted
+        return self._former is not None
+
+    @property
+    def former(self) -> DeviceRecord | None:
+        """See `Device`."""
+        return self._former
 
     def configure(self) -> None:
         """See `Device`."""
@@ -101,7 +117,7 @@ class TunDevice:
     def recreate(self) -> None:
         """See `Device`."""
         self._tun.attach(self.name, offload=self._service.offload != "off")
-        self._adopted = False
+        self._former = None
         self.configure()
 
     def link(self) -> Link | None:
@@ -121,11 +137,11 @@ class TunDevice:
         return True
 
     def close(self) -> None:
-        """See `Device`. A device that was there before us keeps its name and nothing else."""
-        if self._adopted:
-            with self._inner:
-                netlink.remove_addresses(self.name, self._service.nets)
+        """See `Device`."""
         self._tun.close()
+        if self._former is not None:
+            with self._inner:
+                _give_back(self._former, self._service)
         self._monitor.close()
         self._inner.close()
 
@@ -147,13 +163,14 @@ class DeviceOpener:
 
 def _open(service: Service, inner: Namespace) -> Device:
     netlink.refuse_overlap(service.nets, service.device or "")
-    adopted = service.device is not None and netlink.link(service.device) is not None
-    tun = open_tun(service.device, offload=service.offload != "off")
-    try:
-        device = TunDevice(service, tun, inner, adopted=adopted)
-    except BaseException:
-        tun.close()
-        raise
+    former = adopted.remember(service.device, service.nets) if service.device else None
+    with ExitStack() as stack:
+        if former is not None:
+            stack.callback(_give_back, former, service)
+        tun = open_tun(service.device, offload=service.offload != "off")
+        stack.callback(tun.close)
+        device = TunDevice(service, tun, inner, former)
+        stack.pop_all()
     try:
         _check_offload(service, tun)
         device.configure()
@@ -161,6 +178,11 @@ def _open(service: Service, inner: Namespace) -> Device:
         device.close()
         raise
     return device
+
+
+def _give_back(former: DeviceRecord, service: Service) -> None:
+    for sentence in adopted.give_back(former):
+        event(_log, logging.WARNING, "not-put-back", service=service.name, text=sentence)
 
 
 def _check_offload(service: Service, tun: Tun) -> None:

@@ -82,6 +82,7 @@ class HostSide:
         """Masquerade and route. Raises HostError where NAT was asked for and cannot be."""
         self._loop = loop.inside(self._inner)
         self._leftovers = leftovers
+        self._save(replace(self._left, device=self._device.former))
         with self._inner:
             if self._service.nat:
                 self._masquerade = Masquerade(self._device.name, self._service.nets)
@@ -137,6 +138,7 @@ class HostSide:
             sentences += self._masquerade.down()
             self._masquerade = None
             self._save(replace(self._left, nat=None))
+        self._save(replace(self._left, device=None))
         for sentence in sentences:
             self._tell("not-put-back", sentence)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import HostError
-from gateway.linux import nat, netns, resolved, routing
+from gateway.linux import adopted, nat, netns, resolved, routing
+from gateway.linux.adopted import DeviceRecord
 from gateway.linux.belongings import WRITE_PRIVATELY, Owner, read_file
 from gateway.linux.nat import NatRecord
 from gateway.linux.resolved import DnsRecord
@@ -33,12 +34,13 @@ class Left(msgspec.Struct, frozen=True):
     nat: NatRecord | None = None
     routes: RouteRecord | None = None
     dns: DnsRecord | None = None
+    device: DeviceRecord | None = None
     netns: str = ""
 
     def __bool__(self) -> bool:
         changed = self.nat is not None and self.nat.changes
         routed = self.routes is not None and (self.routes.placed or self.routes.displaced)
-        return bool(changed or routed or self.dns is not None)
+        return bool(changed or routed or self.dns is not None or self.device is not None)
 
 
 def _undo(left: Left) -> list[str]:
@@ -49,6 +51,8 @@ def _undo(left: Left) -> list[str]:
             sentences += routing.undo(left.routes)
         if left.nat is not None:
             sentences += nat.undo(left.nat)
+        if left.device is not None:
+            sentences += adopted.give_back(left.device)
     if left.dns is not None:
         sentences += resolved.undo(left.dns)
     return sentences

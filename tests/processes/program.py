@@ -31,6 +31,7 @@ class PairDevice:
     name = "pair0"
     offloads: Sequence[str] = ()
     persistent = False
+    former = None
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
