@@ -175,23 +175,26 @@ static inline void worker_segment(struct worker *w, const struct arrival *from, 
 static inline uint32_t worker_arrival(struct worker *w, struct msghdr *m, struct arrival *from)
 {
     uint32_t segment = 0;
+    bool named = true;
 
     *from = (struct arrival){.sender = -1};
-    if (w->role == ROLE_CLIENT) {
-        from->sender = 0;
-    } else if (w->family == AF_INET6 && m->msg_namelen >= sizeof(struct sockaddr_in6)) {
+    if (w->family == AF_INET6 && m->msg_namelen >= sizeof(struct sockaddr_in6)) {
         const struct sockaddr_in6 *name = m->msg_name;
         from->from.address = address_load(name->sin6_addr.s6_addr);
         from->from.port = ntohs(name->sin6_port);
         from->from.scope = name->sin6_scope_id;
-        from->sender = fib_at_endpoint(w->fib, &from->from);
     } else if (w->family == AF_INET && m->msg_namelen >= sizeof(struct sockaddr_in)) {
         struct sockaddr_in name;
         memcpy(&name, m->msg_name, sizeof name);
         from->from.address = address_load4((const uint8_t *)&name.sin_addr);
         from->from.port = ntohs(name.sin_port);
-        from->sender = fib_at_endpoint(w->fib, &from->from);
+    } else {
+        named = false;
     }
+    if (w->role == ROLE_CLIENT)
+        from->sender = 0;
+    else if (named)
+        from->sender = fib_at_endpoint(w->fib, &from->from);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
         if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO &&
             c->cmsg_len >= CMSG_LEN(sizeof(int))) {

@@ -109,11 +109,17 @@ class UplinkDriver:
             except WireError:
                 self.bad_acks += 1
                 continue
+            if not self._is_current(punted):
+                continue  # it waited in the socket while that was connected anew
             self.machine.ack(now, ack.observed)
             acked = True
         self._act()
         if acked and self.machine.state in (State.UP, State.UNWATCHED):
             self._advertising.tell(self.machine)
+
+    def _is_current(self, punted: PuntedDatagram) -> bool:
+        used = self.machine.endpoint
+        return used is not None and (punted.address, punted.port) == (used.address, used.port)
 
     def on_trouble(self, trouble: Trouble) -> None:
         """What the worker's kernel said about the server."""

@@ -591,6 +591,24 @@ def test_a_client_delivers_all_that_its_server_sends():
         assert rig.punts == [(ANY, 0, 0, ANY, b"GOST" + bytes(16))]
 
 
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_client_tells_which_server_an_ack_came_from(family):
+    """It may have waited in the socket while that was connected to another one."""
+    with Rig(role=Role.CLIENT, family=family) as rig:
+        first, second = rig.peer(0), rig.peer(1)
+        name = ("::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1", first.port)
+        rig.udp.connect(name)
+        rig.send(0, b"GOST" + bytes(16))
+        rig.udp.connect((name[0], second.port))
+        rig.send(1, b"GOST" + bytes(16))
+
+        assert rig.work() == pump.PUNTS
+        assert [punt[:2] for punt in rig.punts] == [
+            (first.address, first.port),
+            (second.address, second.port),
+        ]
+
+
 def test_a_full_device_drops_and_counts():
     packets = tcp_flow(40, 1400)
     with Rig(merge=False) as rig:
