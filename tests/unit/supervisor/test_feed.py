@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from contextlib import closing
 
 from gateway.linux.channel import channel_pair
@@ -58,3 +59,28 @@ def test_a_dead_child_is_no_error() -> None:
     theirs.close()
     with closing(ours):
         Feed(ours, list).put(Update(1))
+
+
+def test_a_large_snapshot_is_made_as_there_is_room() -> None:
+    """Its parts go before what was put behind it, and none is made long before it can go."""
+    ours, theirs = channel_pair()
+    made: list[int] = []
+
+    def parts() -> Iterator[Snapshot]:
+        for part in range(40):
+            made.append(part)
+            yield Snapshot(7, part, 40, peers=(PEER,) * 1000)
+
+    feed = Feed(ours, parts)
+    with closing(ours), closing(theirs):
+        feed.refresh()
+        feed.put(Update(8))
+        assert feed.waiting
+        assert len(made) < 20
+        received = []
+        while len(received) < 41:
+            received.append(theirs.receive())
+            feed.flush()
+        assert [m.part for m in received[:40]] == list(range(40))  # type: ignore[union-attr]
+        assert received[40] == Update(8)
+        assert not feed.waiting

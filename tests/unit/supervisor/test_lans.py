@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from gateway.config.model import Credential, Route, Service
+from gateway.config.model import Credential, Route, RouterSpec, Service
 from gateway.linux import lan
 from gateway.linux.lan import Connected
 from gateway.protocol.advert import Advertisement, Answer
@@ -30,7 +30,7 @@ class Server:
     def __init__(self, **options: object) -> None:
         service = Service("hub", Role.SERVER, "", 8421, (), NETS, **options)  # type: ignore[arg-type]
         self.peers = PeerTable()
-        self.networks = Networks(Role.SERVER, NETS, service.routes)
+        self.networks = Networks(Role.SERVER, NETS, () if service.router else service.routes)
         self.admission = Admission(NETS, service.credentials, KEY)
         self.lans = Lans(service, self.admission.digest, self.networks)
 
@@ -167,3 +167,53 @@ def test_a_restart_judges_again_what_was_advertised():
     again.lans.resume(again.peers.at_address(address(2)), 0.0)
     assert again.networks.led(again.slot(2)) == (pack_network(LAN),)
     assert again.hear(2, LAN).results[0].standing is Standing.ACCEPTED, "any mark is new to it"
+
+
+def test_a_router_is_followed_by_what_was_advertised_before():
+    """Told to another: refused at the next look. Told no more: accepted again, and led."""
+    server = Server(router=RouterSpec("sites"), routes=(Route(LAN, ip_address("192.168.123.3")),))
+    for number in (2, 3):
+        server.register(number)
+    assert server.hear(2, LAN).results[0].standing is Standing.ACCEPTED, "routes are the host's"
+    prefix = pack_network(LAN)
+
+    server.networks.tell({prefix: address(3)})
+    server.lans.tell({prefix: address(3)})
+    assert server.lans.reconsider(server.peers, 0.0)
+    assert not server.lans.reconsider(server.peers, 0.0)
+    [status] = server.lans.status(server.slot(2), server.peers)
+    assert status.standing == "refused"
+    assert server.target("192.168.100.7") == server.slot(3)
+
+    server.networks.tell({}, [prefix])
+    server.lans.tell({}, [prefix])
+    assert server.lans.reconsider(server.peers, 0.0)
+    assert server.target("192.168.100.7") == server.slot(2)
+
+    server.networks.tell({prefix: address(2)})
+    server.lans.tell({prefix: address(2)})
+    server.lans.reconsider(server.peers, 0.0)
+    server.networks.tell({}, [prefix])
+    server.lans.tell({}, [prefix])
+    server.lans.reconsider(server.peers, 0.0)
+    server.networks.settle()
+    assert server.target("192.168.100.7") == server.slot(2), "accepted all along, and led again"
+
+
+def test_a_routers_entry_is_an_approval():
+    server = Server(
+        credentials=(Credential("192.168.123.2", b"right"),), router=RouterSpec("sites")
+    )
+    server.register(2, b"right")
+    first = server.hear(2, LAN, passphrase=b"right").results[0]
+    assert (first.standing, first.reason) == (Standing.WAITING, Reason.NOT_APPROVED)
+    server.lans.tell({pack_network(LAN): address(2)})
+    server.lans.reconsider(server.peers, 0.0)
+    [status] = server.lans.status(server.slot(2), server.peers)
+    assert status.standing == "accepted"
+
+
+def test_p2p_takes_up_nothing():
+    server = Server(p2p=True)
+    server.register(2)
+    assert server.hear(2, LAN).results[0].reason is Reason.SWITCHED_OFF
