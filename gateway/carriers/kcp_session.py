@@ -16,7 +16,7 @@ from gateway.carriers.kcp_crypt import OVERHEAD
 from gateway.carriers.kcp_snappy import Compressor, Decompressor
 from gateway.carriers.kcp_wire import Address, Wire
 from gateway.carriers.stream import Counts, Receiver, Remote, Stream
-from gateway.protocol import fec, kcp
+from gateway.protocol import fec, kcp, smux_frames
 from gateway.protocol.kcp_congestion import Congestion
 from gateway.protocol.kcp_options import KcpOptions
 from gateway.protocol.wire import WireError
@@ -25,10 +25,11 @@ Buffer = bytes | bytearray | memoryview
 
 SILENCE = 15.0
 CLOSE_TIME = 3.0
+SMUX_TIMEOUT = 30.0
 REFUSED_TIME = 2.0
 """Seconds of silence after which the host's word counts that nobody listens there."""
 
-STRANGER_WINDOW = 32
+STRANGER_WINDOW = 8
 """Segments kept for who has not opened a stream yet."""
 
 _WHOLE_GROUP = 64
@@ -284,6 +285,17 @@ class Session(Stream):
         self._tell_ended(self)
         if self._receiver:
             self._loop.call_soon(self._receiver.on_end, self.reason)
+
+
+def smux_options(options: KcpOptions) -> smux_frames.Options:
+    """How the streams in a conversation are kept apart."""
+    return smux_frames.Options(
+        version=options.smuxver,
+        keepalive=options.keepalive,
+        timeout=max(SMUX_TIMEOUT, options.keepalive),
+        receive_buffer=options.smuxbuf,
+        stream_buffer=min(options.streambuf, options.smuxbuf),
+    )
 
 
 def conversation(packet: memoryview) -> int | None:

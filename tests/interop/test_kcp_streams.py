@@ -108,7 +108,7 @@ async def once_it_listens(dial, error):
 async def echoed_by_stock(port, options, echo_port, data):
     """Through the stock server at `port` to the echo and back; the stream, still open."""
     stream = await once_it_listens(
-        lambda: kcp.dial("127.0.0.1", port, options=options, timeout=1.0), CarrierError
+        lambda: kcp.dial("127.0.0.1", port, kcp=options, timeout=1.0), CarrierError
     )
     taker = Taker()
     stream.start(taker)
@@ -166,7 +166,7 @@ async def our_echo(options):
         relays.append(Relay(stream))
         stream.start(relays[-1].taker)
 
-    door = await kcp.listen(sock, accept, counts=counts, options=options)
+    door = await kcp.listen(sock, accept, counts=counts, kcp=options)
     try:
         yield door, relays, counts
     finally:

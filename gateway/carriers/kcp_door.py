@@ -1,0 +1,148 @@
+"""The listening end of kcp: one UDP socket, many conversations.
+
+Conversations are keyed by the sender's address. KCP has no handshake: a stranger is who sends
+a first segment, and he is a guest once he has opened a smux stream. Until then little is kept
+for him, for a bounded time, and when there are too many strangers the oldest has to go. A
+conversation with another number replaces the one of its address by its first segment.
+
+Everything else that comes is noise, and counted: noise (no packet under this key), bad-kcp,
+unknown-session (of a conversation that is over, or was before a restart).
+"""
+
+import asyncio
+import socket
+from functools import partial
+
+from gateway.carriers import mux
+from gateway.carriers.kcp_crypt import make_crypt
+from gateway.carriers.kcp_session import Session, conversation, opening, smux_options
+from gateway.carriers.kcp_wire import Address, Wire, prepare
+from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Remote
+from gateway.protocol.kcp_options import KcpOptions
+
+
+class KcpDoor(Listener):
+    """Takes the socket over, which its conversations share to the last."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        accept: Accept,
+        *,
+        counts: Counts,
+        options: KcpOptions,
+        handshake_timeout: float,
+        max_half_open: int,
+        max_sessions: int,
+    ) -> None:
+        prepare(sock, options)
+        self._accept = accept
+        self._counts = counts
+        self._options = options
+        self._timeout = handshake_timeout
+        self._max_half_open = max(1, max_half_open)
+        self._max_sessions = max_sessions
+        self._sessions: dict[Address, Session] = {}
+        self._strangers: dict[Session, float] = {}
+        self._touched: dict[Session, None] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._wire = Wire(sock, make_crypt(options.crypt, options.key), self, counts)
+        self.port = self._wire.port
+
+    @property
+    def half_open(self) -> int:
+        """How many have opened no stream yet."""
+        return len(self._strangers)
+
+    async def close(self) -> None:
+        self._closing = True
+        for session in list(self._strangers):
+            session.abort()
+        self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        if self._closing and not self._sessions:
+            self._wire.close()
+            if self._sweep:
+                self._sweep.cancel()
+
+    def on_packets(self, address: Address, packets: list[memoryview]) -> None:
+        """One sender's: of his conversation, or the first of a new one."""
+        session = self._sessions.get(address)
+        conv = conversation(packets[0])
+        if session is None or conv not in {None, session.conv}:
+            begun = (opening(packet, replaces=session is not None) for packet in packets)
+            conv = next((each for each in begun if each is not None), None)
+            if conv is None:
+                self._counts.count("unknown-session")
+                return
+            session = self._enter(address, conv, session)
+            if session is None:
+                return
+        session.take(packets)
+        self._touched[session] = None
+
+    def on_turn(self) -> None:
+        """Everybody's are taken."""
+        touched, self._touched = self._touched, {}
+        for session in touched:
+            session.turn()
+
+    def on_refused(self) -> None:
+        """Of whom is not said."""
+        self._counts.count("refused")
+
+    def _enter(self, address: Address, conv: int, former: Session | None) -> Session | None:
+        if former:
+            self._counts.count("replaced")
+            former.abort("replaced by a new conversation")
+        if self._closing:
+            return None
+        if len(self._strangers) >= self._max_half_open:
+            self._counts.count("half-open-evicted")
+            next(iter(self._strangers)).abort()
+        if len(self._sessions) - len(self._strangers) >= self._max_sessions:
+            self._counts.count("full")
+            return None
+        remote = Remote(address[0].removeprefix("::ffff:"), address[1])
+        session = Session(
+            self._wire, remote, conv, self._options, self._counts, self._ended,
+            address=address, stranger=True,
+        )  # fmt: skip
+        self._sessions[address] = session
+        self._strangers[session] = self._loop.time() + self._timeout
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self._timeout, self._expire)
+        smux = smux_options(self._options)
+        trunk = mux.server(session, self._accept, session.carrier, smux, self._counts)
+        trunk.begin(partial(self._began, session))
+        return session
+
+    def _began(self, session: Session, error: CarrierError | None) -> None:
+        if error is None:
+            self._counts.count("accepted")
+            self._strangers.pop(session, None)
+            session.prove()
+        elif session in self._strangers:
+            self._counts.count(error.what)
+
+    def _ended(self, session: Session) -> None:
+        self._strangers.pop(session, None)
+        self._touched.pop(session, None)
+        if session.address is not None and self._sessions.get(session.address) is session:
+            del self._sessions[session.address]
+        self._close_when_done()
+
+    def _expire(self) -> None:
+        """All have the same time, so the oldest ends first."""
+        self._sweep = None
+        now = self._loop.time()
+        while self._strangers:
+            oldest, until = next(iter(self._strangers.items()))
+            if until > now:
+                self._sweep = self._loop.call_at(until, self._expire)
+                return
+            self._counts.count("handshake-timeout")
+            oldest.abort()
