@@ -6,6 +6,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.config import render
 from gateway.config.build import build
 from gateway.config.options import OPTIONS
 from gateway.config.sources import merge, read_tree
@@ -42,6 +43,24 @@ WORDS = st.sampled_from(
         "type",
         "name",
         "chain",
+        "selector",
+        "sockopts",
+        "mark",
+        "routers",
+        "router",
+        "routes",
+        "dst",
+        "gateway",
+        "file",
+        "path",
+        "redis",
+        "http",
+        "url",
+        "plugin",
+        "reload",
+        "10.0.0.2",
+        "socks5",
+        "api",
         "log",
         "level",
         *(o.name for o in OPTIONS),
@@ -90,10 +109,16 @@ YAML_PIECES = st.sampled_from(
 
 def check(parse, text):
     """Parse and build; no error but ConfigError may come out, and its lines are whole."""
-    report = Report()
+    for ignore in (False, True):
+        _check(parse, text, Report(ignore_unsupported=ignore))
+
+
+def _check(parse, text, report):
     problems: tuple[str, ...] = ()
     try:
-        build(merge([parse(text, "g", report)]), report)
+        config = build(merge([parse(text, "g", report)]), report)
+        printed = render.explained(config, report.origins, 1)
+        assert yaml.safe_load(printed) == render.effective(config)
     except ConfigError as error:
         problems = error.problems or ("",)
     assert all(line and line.isprintable() for line in (*problems, *report.warnings))
@@ -131,7 +156,12 @@ SERVICES = st.fixed_dictionaries(
         "listener": st.fixed_dictionaries(
             {"type": st.just("tun"), "metadata": st.dictionaries(WORDS, SCALARS)}
         ),
-        "forwarder": st.fixed_dictionaries({"nodes": st.lists(TREES, max_size=2)}) | TREES,
+        "forwarder": st.fixed_dictionaries(
+            {"nodes": st.lists(TREES, max_size=2)}, optional={"selector": TREES}
+        )
+        | TREES,
+        "interface": TREES,
+        "sockopts": TREES,
         "metadata": TREES,
     },
 )
@@ -143,6 +173,19 @@ SERVICES = st.fixed_dictionaries(
         optional={
             "authers": st.lists(
                 st.fixed_dictionaries({"name": WORDS, "auths": st.lists(TREES, max_size=2)}),
+                max_size=2,
+            ),
+            "routers": st.lists(
+                st.fixed_dictionaries(
+                    {"name": WORDS},
+                    optional={
+                        "routes": st.lists(
+                            st.dictionaries(st.sampled_from(["dst", "net", "gateway"]), TREES)
+                        ),
+                        "redis": TREES,
+                        "reload": TREES,
+                    },
+                ),
                 max_size=2,
             ),
             "log": TREES,
