@@ -35,7 +35,7 @@ from gateway.supervisor.feed import Feed
 from gateway.supervisor.loop import READ, WRITE, Loop
 from gateway.workers.base import Child, Place
 
-Kind = Literal["tun-reader", "udp-worker", "resolver"]
+Kind = Literal["tun-reader", "udp-worker", "bridge", "resolver"]
 State = Literal["running", "starting", "restarting", "late"]
 
 RESTARTS = 5
@@ -66,6 +66,10 @@ class Spec:
     on_message: Callable[[FromChild], None]
     snapshot: Callable[[], Iterable[Snapshot]]
     messages_per_turn: int = MESSAGES_PER_TURN
+    on_end: Callable[[], None] = lambda: None
+    """Called when it is dead, before it is replaced."""
+    home: contextlib.AbstractContextManager[object] = field(default_factory=contextlib.nullcontext)
+    """Entered to fork it: the network namespace it lives in."""
 
 
 @dataclass
@@ -163,7 +167,8 @@ class Children:
         )
         process = _fork.Process(target=child.run, name=spec.name, daemon=True)
         try:
-            process.start()
+            with spec.home:
+                process.start()
         except OSError as error:
             ours.close()
             theirs.close()
@@ -244,6 +249,7 @@ class Children:
         code = life.process.exitcode or 0
         life.process.close()
         member.life = None
+        member.spec.on_end()
         if member.stopping:
             return
         out_of_memory = _oom_kills() > life.oom_kills

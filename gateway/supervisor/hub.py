@@ -99,6 +99,13 @@ class Hub:
         self._apply(changes)
         self._publish()
 
+    def leave(self, endpoint: Endpoint, before: float) -> None:
+        """Whoever was last heard from there before this time is gone, as the port is."""
+        peer = self.peers.at_endpoint(endpoint)
+        if peer is not None and peer.lease.last < before:
+            self._withdraw(peer)
+            self._publish()
+
     def restore(self, state: PeerState, down: float, now: float) -> int:
         """Take up the peers of a former run; how many were let in again.
 

@@ -46,6 +46,9 @@ _STRUCTS = {
 _EXTRAS = {"grpc": "grpc", "quic": "quic", "kcp": "kcp"}
 """Modules whose packages come with an extra of this name."""
 
+DATAGRAMS = frozenset({"quic", "kcp"})
+"""Carriers over UDP: they listen on a datagram socket, and run over no stream."""
+
 OwnCertificate = Callable[[], Path]
 """The file with the generated certificate and its key, made if need be."""
 

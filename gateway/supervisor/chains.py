@@ -1,0 +1,204 @@
+"""A client's chain at run time: loopback ports in place of its targets, and their bridge.
+
+The service's uplink knows datagrams only: each of its targets is a port that a leg of the
+bridge listens on. Whenever the uplink connects, the leg is led to its new source port, so
+that nobody else on the host is heard there. Whenever a leg has a new stream, the uplink
+registers anew at once: the server knows the new stream by nothing else.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from gateway.carriers.stream import CarrierError
+from gateway.config.chain_model import ChainSpec, NodeSpec, RelayUser
+from gateway.config.model import Service, Target
+from gateway.errors import ConfigError, HostError
+from gateway.linux import near
+from gateway.linux.process import wipe
+from gateway.log import RateLimiter, event, get_logger
+from gateway.protocol.bridge_messages import Dial, Dialling, LegFigures
+from gateway.protocol.messages import FromChild
+from gateway.protocol.packet import Endpoint
+from gateway.protocol.relay import Address
+from gateway.supervisor.bridges import BridgeChildren, answer
+from gateway.supervisor.children import Children, Member
+from gateway.supervisor.loop import Loop
+from gateway.workers.base import Child, Place
+from gateway.workers.bridge_carriers import prepare_dial
+from gateway.workers.bridge_chain import ChainBridge, ChainParts, PreparedHop, PreparedNode
+
+LOG_INTERVAL = 30.0
+CLEAR = frozenset({"tcp", "ws", "mws"})
+"""Carriers whose bytes anybody on the way can read and change."""
+
+_log = get_logger("chain")
+
+KeepOutside = Callable[[Endpoint], None]
+"""The way to this server must never lead into the tunnel."""
+
+
+@dataclass(frozen=True)
+class OpenedChain:
+    """What a chain holds of the kernel: a socket for each target. `hops` hold secrets."""
+
+    legs: tuple[socket.socket, ...]
+    hops: list[PreparedHop]
+
+    def close(self) -> None:
+        """Give it back."""
+        for leg in self.legs:
+            leg.close()
+
+
+def open_chain(spec: ChainSpec, service: Service) -> OpenedChain:
+    """Read the certificates, open the legs. Raises HostError, ConfigError."""
+    hops = [PreparedHop(hop, tuple(_prepare(node) for node in hop.nodes)) for hop in spec.hops]
+    with contextlib.ExitStack() as stack:
+        try:
+            legs = tuple(stack.enter_context(near.open_leg()) for _ in service.targets)
+        except OSError as error:
+            raise HostError(
+                f"service {service.name}: no port on 127.0.0.1 ({error.strerror}), which its chain "
+                "needs; is the device lo up (ip link set lo up)?"
+            ) from None
+        stack.pop_all()
+    return OpenedChain(legs, hops)
+
+
+def led(service: Service, opened: OpenedChain) -> Service:
+    """The service with the legs' ports as its targets; names stay, for the status."""
+    targets = tuple(
+        replace(target, host=near.LOOPBACK, port=leg.getsockname()[1], name=_name(target))
+        for target, leg in zip(service.targets, opened.legs, strict=True)
+    )
+    return replace(service, targets=targets)
+
+
+class ChainClient:
+    """The chain of one service. `targets` are where its legs lead."""
+
+    def __init__(
+        self, spec: ChainSpec, opened: OpenedChain, service: Service, cpus: tuple[int, ...]
+    ) -> None:
+        self.spec = spec
+        self.opened = opened
+        self.legs: dict[int, LegFigures] = {}
+        self.bridges = BridgeChildren(service.name)
+        self.shortfall = near.shortfall(opened.legs[0]) if opened.legs else ""
+        self._name = service.name
+        self._targets = tuple(Address(target.host, target.port) for target in service.targets)
+        self._cpus = cpus
+        self._is_own = False
+        self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
+
+    def start(self, loop: Loop, keep_outside: KeepOutside, register: Callable[[], None]) -> None:
+        """`register` has the uplink register anew."""
+        self._loop = loop
+        self._keep_outside = keep_outside
+        self._register = register
+        for hop in self.spec.hops:
+            for node in hop.nodes:
+                _warn(self._name, node)
+
+    def fork(self, children: Children, home: contextlib.AbstractContextManager[object]) -> None:
+        """Start the bridge, in the namespace of the service's sockets."""
+        self.bridges.start(
+            children, "bridge", self._cpus, self._build, self._on_message, self._on_end, home
+        )
+
+    def on_connect(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        """The uplink's socket has been connected to `endpoint`, from a new port perhaps."""
+        for leg in self.opened.legs:
+            if leg.getsockname()[1] == endpoint.port:
+                near.lead_leg(leg, sock.getsockname()[1])
+
+    def forget(self) -> None:
+        """Wipe secrets, and the certificates' keys with the hops; called in other children."""
+        for hop in self.spec.hops:
+            _wipe(hop.nodes)
+        if not self._is_own:
+            for prepared in self.opened.hops:
+                _wipe([node.spec for node in prepared.nodes])
+            self.opened.hops.clear()
+
+    def _build(self, place: Place) -> Child:
+        legs = tuple(zip(self.opened.legs, self._targets, strict=True))
+
+        def forget() -> None:
+            self._is_own = True
+            place.forget()
+
+        parts = ChainParts(tuple(self.opened.hops), legs)
+        return ChainBridge(dataclasses.replace(place, forget=forget), parts)
+
+    def _on_message(self, member: Member, message: FromChild) -> None:
+        if isinstance(message, Dialling):
+            self._keep_outside(Endpoint(message.address, message.port, message.scope))
+            answer(member, Dial(message.query))
+        elif isinstance(message, LegFigures):
+            before = self.legs.get(message.leg)
+            self.legs[message.leg] = message
+            self._note(before, message)
+
+    def _on_end(self, _member: Member) -> None:
+        self.legs.clear()
+
+    def _note(self, before: LegFigures | None, now: LegFigures) -> None:
+        state = before.state if before is not None else "idle"
+        if now.state == state:
+            return
+        if now.state in ("open", "up") and state not in ("open", "up"):
+            self._tell(logging.INFO, "chain-open", now)
+            self._register()
+        elif now.state == "waiting":
+            self._tell(logging.WARNING, "chain-lost", now)
+
+    def _tell(self, level: int, name: str, leg: LegFigures) -> None:
+        held = self._limiter.allow((name, leg.error), self._loop.now)
+        if held is not None:
+            event(
+                _log, level, name, service=self._name, target=self._targets[leg.leg],
+                hops=" > ".join(leg.hops) or None, error=leg.error or None, held_back=held or None,
+            )  # fmt: skip
+
+
+def _wipe(nodes: Iterable[NodeSpec]) -> None:
+    for node in nodes:
+        if node.user is not None:
+            wipe(node.user.password)
+
+
+def _prepare(node: NodeSpec) -> PreparedNode:
+    """With a copy of the password: the configuration's is wiped in the bridge too."""
+    if node.user is not None:
+        copy = bytes(bytearray(node.user.password))
+        node = replace(node, user=RelayUser(node.user.username, copy))
+    try:
+        return PreparedNode(node, prepare_dial(node))
+    except CarrierError as error:
+        raise ConfigError(f"{node.place}: {error}") from None
+
+
+def _warn(service: str, node: NodeSpec) -> None:
+    if node.tls is not None and not node.tls.verifies:
+        event(
+            _log, logging.WARNING, "unverified", service=service, node=node.label,
+            text="NOTHING IS VERIFIED: whoever is on the way can pose as the server;"
+            " set secure=true, ca= or pin=sha256:...",
+        )  # fmt: skip
+    elif node.carrier in CLEAR or (node.carrier == "grpc" and node.tls is None):
+        event(
+            _log, logging.WARNING, "in-clear", service=service, node=node.label,
+            text=f"NOT ENCRYPTED: {node.carrier} carries the tunnel in clear",
+        )  # fmt: skip
+
+
+def _name(target: Target) -> str:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return target.name or f"{host}:{target.port}"
