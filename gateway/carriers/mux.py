@@ -25,6 +25,8 @@ from gateway.protocol.smux import Options, Session
 __all__ = ["Options", "client", "dial", "listen", "server"]
 
 MUX_DEFAULTS = Options()
+MTCP_DEFAULTS = Options(version=2)
+"""GOST's mtcp alone speaks version 2 unless told otherwise."""
 
 Under = Literal["ws", "tcp"]
 """What the session runs over; with TLS below it, if there is `tls`."""
@@ -39,7 +41,7 @@ async def dial(
     under: Under = "ws",
     tls: ClientTls | None = None,
     ws: WsOptions = WS_DEFAULTS,
-    mux: Options = MUX_DEFAULTS,
+    mux: Options | None = None,
     sockets: SocketOptions = DEFAULTS,
 ) -> Branch:
     """A stream to `host`: mws, or mwss with `tls`; for `under` tcp mtcp, or mtls.
@@ -49,6 +51,7 @@ async def dial(
     Raises:
         CarrierError: No connection, or no websocket.
     """
+    chosen = mux or _defaults(under, plain=tls is None)
 
     async def connect() -> Trunk:
         if under == "ws":
@@ -59,13 +62,13 @@ async def dial(
             lower = await dial_tcp(host, port, timeout=timeout, over=over, sockets=sockets)
         else:
             lower = await dial_tls(host, port, timeout=timeout, over=over, tls=tls, sockets=sockets)
-        trunk = client(lower, f"m{lower.carrier}", mux)
+        trunk = client(lower, f"m{lower.carrier}", chosen)
         await shake(trunk, f"{trunk.carrier} {Remote(host, port)}", timeout)
         return trunk
 
     if over is not None:
         return open_on(await connect())
-    return await share((under, host, port, tls, ws, mux, sockets), connect)
+    return await share((under, host, port, tls, ws, chosen, sockets), connect)
 
 
 async def listen(
@@ -76,19 +79,20 @@ async def listen(
     under: Under = "ws",
     tls: ServerTls | None = None,
     ws: WsOptions = WS_DEFAULTS,
-    mux: Options = MUX_DEFAULTS,
+    mux: Options | None = None,
     handshake_timeout: float = 15.0,
     max_half_open: int = 4096,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
     """Take sessions on a listening socket, and give every stream in them to `accept`."""
+    chosen = mux or _defaults(under, plain=tls is None)
     wraps: list[Wrap] = []
     if tls is not None:
         guard = tls
         wraps.append(lambda lower: TlsStream(lower, guard))
     if under == "ws":
         wraps.append(lambda lower: WsServer(lower, ws))
-    wraps.append(lambda lower: server(lower, accept, f"m{lower.carrier}", mux, counts))
+    wraps.append(lambda lower: server(lower, accept, f"m{lower.carrier}", chosen, counts))
     return Door(
         sock,
         wraps,
@@ -98,6 +102,10 @@ async def listen(
         max_half_open=max_half_open,
         sockets=sockets,
     )
+
+
+def _defaults(under: Under, *, plain: bool) -> Options:
+    return MTCP_DEFAULTS if plain and under == "tcp" else MUX_DEFAULTS
 
 
 def client(lower: Stream, carrier: str, mux: Options) -> Trunk:

@@ -9,7 +9,7 @@ from carried import Taker, listening, run, serving
 from gateway.carriers import mux, trunk
 from gateway.carriers.mux import Options
 
-PLAIN = {"under": "tcp"}
+PLAIN = {"under": "tcp", "mux": Options()}
 LARGE = Options(version=2, stream_buffer=1 << 20)
 
 
@@ -169,7 +169,7 @@ def test_dialling_at_once_makes_one_session() -> None:
 
 def test_a_full_session_gets_another_beside_it() -> None:
     async def main():
-        few = {"mux": Options(max_streams=2), **PLAIN}
+        few = {**PLAIN, "mux": Options(max_streams=2)}
         async with serving(mux.listen, echo=True, **PLAIN) as served:
             streams = [await mux.dial("127.0.0.1", served.port, **few) for _ in range(5)]
             for stream in streams:
@@ -186,7 +186,7 @@ def test_a_full_session_gets_another_beside_it() -> None:
 
 def test_more_streams_than_the_listener_takes_are_ended() -> None:
     async def main():
-        few = {"mux": Options(max_streams=1), **PLAIN}
+        few = {**PLAIN, "mux": Options(max_streams=1)}
         async with serving(mux.listen, **few) as served:
             one, two = [await mux.dial("127.0.0.1", served.port, **PLAIN) for _ in range(2)]
             one.start(Taker())
@@ -201,8 +201,8 @@ def test_more_streams_than_the_listener_takes_are_ended() -> None:
 
 def test_a_session_not_heard_of_is_not_shared() -> None:
     async def main():
-        options = {"mux": Options(keepalive=0.1, timeout=20.0), **PLAIN}
-        mute = {"mux": Options(keepalive=0.0), **PLAIN}
+        options = {**PLAIN, "mux": Options(keepalive=0.1, timeout=20.0)}
+        mute = {**PLAIN, "mux": Options(keepalive=0.0)}
         async with serving(mux.listen, **mute) as served:
             first = await mux.dial("127.0.0.1", served.port, **options)
             first.start(Taker())
@@ -224,7 +224,7 @@ def test_a_silent_peer_is_given_up() -> None:
         with listening() as mute:
             options = Options(keepalive=0.05, timeout=0.1)
             port = mute.getsockname()[1]
-            stream = await mux.dial("127.0.0.1", port, mux=options, **PLAIN)
+            stream = await mux.dial("127.0.0.1", port, **{**PLAIN, "mux": options})
             taker = Taker()
             stream.start(taker)
             assert await taker.ended() == "mtcp: silent for too long"
@@ -234,7 +234,7 @@ def test_a_silent_peer_is_given_up() -> None:
 
 def test_nops_keep_an_idle_session_alive() -> None:
     async def main():
-        options = {"mux": Options(keepalive=0.02, timeout=0.1), **PLAIN}
+        options = {**PLAIN, "mux": Options(keepalive=0.02, timeout=0.1)}
         async with serving(mux.listen, **options) as served:
             both = await two_streams(served, **options)
             near, _, taker = both[0]
@@ -300,7 +300,7 @@ def test_a_listener_opens_no_streams_to_its_clients() -> None:
 def test_version_1_is_held_up_by_its_slowest_stream_and_goes_on_after_it() -> None:
     async def main():
         small = Options(receive_buffer=100_000, stream_buffer=100_000)
-        async with serving(mux.listen, mux=small, **PLAIN) as served:
+        async with serving(mux.listen, **{**PLAIN, "mux": small}) as served:
             slow, quick = await two_streams(served, **PLAIN)
             slow[1].pause()
             written = 0
@@ -319,7 +319,7 @@ def test_version_1_is_held_up_by_its_slowest_stream_and_goes_on_after_it() -> No
 
 def test_version_2_holds_a_slow_stream_up_alone() -> None:
     async def main():
-        options = {"mux": LARGE, **PLAIN}
+        options = {**PLAIN, "mux": LARGE}
         async with serving(mux.listen, **options) as served:
             slow, quick = await two_streams(served, **options)
             slow[1].pause()
@@ -375,7 +375,7 @@ def test_who_reads_nothing_is_cut_off() -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_hundreds_of_streams_come_and_go(version: int) -> None:
     async def main():
-        options = {"mux": Options(version=version), **PLAIN}
+        options = {**PLAIN, "mux": Options(version=version)}
         async with serving(mux.listen, echo=True, **options) as served:
             keeper = await mux.dial("127.0.0.1", served.port, **options)
             keeper.start(Taker())
