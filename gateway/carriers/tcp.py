@@ -43,7 +43,7 @@ async def listen(
     *,
     counts: Counts,
     handshake_timeout: float = 15.0,
-    max_half_open: int = 4096,
+    max_half_open: int = 1024,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
     """Take connections on a listening socket. There is no handshake that could be half done."""

@@ -173,7 +173,7 @@ async def listen(
     counts: Counts,
     tls: ServerTls,
     handshake_timeout: float = 15.0,
-    max_half_open: int = 4096,
+    max_half_open: int = 1024,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
     """Take TLS connections on a listening socket."""

@@ -47,7 +47,7 @@ async def listen(
     tls: ServerTls | None = None,
     ws: WsOptions = WS_DEFAULTS,
     handshake_timeout: float = 15.0,
-    max_half_open: int = 4096,
+    max_half_open: int = 1024,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
     """Take websockets on a listening socket; with `tls` they are wss."""
