@@ -138,6 +138,8 @@ def disconnect(sock: socket.socket) -> None:
         number = ctypes.get_errno()
         if number != errno.EAFNOSUPPORT:
             raise OSError(number, os.strerror(number))
+    if isinstance(sock, _Confined) and sock.interface is not None:
+        _bind_to_device(sock, sock.interface)  # the kernel has forgotten that, too
 
 
 def send_to(sock: socket.socket, datagram: bytes, endpoint: Endpoint) -> None:
@@ -205,8 +207,15 @@ def _where_it_lives(sock: socket.socket) -> Iterator[None]:
         yield
 
 
+class _Confined(socket.socket):
+    """A socket that knows its device. Any user may name one to a socket that has none."""
+
+    interface: str | None = None
+
+
 def _new(family: int, confines: Confines, *, gro: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock = _Confined(family, socket.SOCK_DGRAM)
+    sock.interface = confines.interface
     try:
         confine(sock, confines)
         if family == socket.AF_INET6:
@@ -231,8 +240,7 @@ def confine(sock: socket.socket, confines: Confines) -> None:
     """Keep a socket to a device, and give it a mark. Raises HostError."""
     if confines.interface is not None:
         try:
-            name = confines.interface.encode() + b"\0"
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+            _bind_to_device(sock, confines.interface)
         except OSError as error:
             reason = (
                 "this host has no such device (ip link)"
@@ -248,6 +256,10 @@ def confine(sock: socket.socket, confines: Confines) -> None:
             raise HostError(
                 f"so_mark={confines.mark}: CAP_NET_ADMIN is missing; start the program as root"
             ) from None
+
+
+def _bind_to_device(sock: socket.socket, name: str) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
 
 
 def _receive_buffer(sock: socket.socket) -> None:
