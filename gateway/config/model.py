@@ -174,8 +174,9 @@ class HttpSpec(msgspec.Struct, frozen=True):
 class PluginSpec(msgspec.Struct, frozen=True):
     """A service that is asked one question at a time, over HTTP.
 
-    `timeout` covers the whole question. `verify` and `server_name` are about TLS.
-    `cache` is for how many seconds a yes is believed.
+    `timeout` covers the whole question. `verify`, `server_name` and the files (PEM) are
+    about TLS: `ca_file` takes the place of whom the system trusts, `cert_file` and
+    `key_file` show who we are. `cache` is for how many seconds a yes is believed.
     """
 
     url: str
@@ -184,6 +185,9 @@ class PluginSpec(msgspec.Struct, frozen=True):
     verify: bool = True
     server_name: str = ""
     cache: float = 20.0
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "token", Secret(self.token))

@@ -18,6 +18,7 @@ from gateway.sources.errors import SourceError
 from gateway.sources.model import PluginSpec
 from gateway.sources.parse import address_of, prefix_of_text
 from gateway.sources.tables import GatewayRow
+from gateway.sources.tls import context_of
 from gateway.sources.web import Web
 
 ANSWER_LIMIT = 64 * 1024
@@ -50,7 +51,7 @@ class AuthPlugin:
 
     def __init__(self, name: str, spec: PluginSpec) -> None:
         self._spec = spec
-        self._web = Web(verify=spec.verify, server_name=spec.server_name)
+        self._web = Web(lambda: context_of(spec), spec.server_name)
         self._key = secrets.token_bytes(32)
         self.asker: Asker[bool] = Asker("auther", name, spec)
 
@@ -66,6 +67,10 @@ class AuthPlugin:
         question = msgspec.json.encode(_Question(service, username, word, client))
         key = hashlib.blake2b(question, key=self._key, digest_size=32).digest()
         return await self.asker.decide(key, lambda: self._exchange(question))
+
+    def refresh(self) -> None:
+        """The files of TLS are read again."""
+        self._web.renew()
 
     async def close(self) -> None:
         """Give up open questions and connections."""
@@ -92,12 +97,16 @@ class RoutePlugin:
 
     def __init__(self, name: str, spec: PluginSpec) -> None:
         self._spec = spec
-        self._web = Web(verify=spec.verify, server_name=spec.server_name)
+        self._web = Web(lambda: context_of(spec), spec.server_name)
         self.asker: Asker[GatewayRow] = Asker("router", name, spec)
 
     async def ask(self, destination: bytes) -> GatewayRow | None:
         """The route to an a16, None if there is none. As `AuthPlugin.ask` otherwise."""
         return await self.asker.decide(destination, lambda: self._exchange(destination))
+
+    def refresh(self) -> None:
+        """The files of TLS are read again."""
+        self._web.renew()
 
     async def close(self) -> None:
         """Give up open questions and connections."""

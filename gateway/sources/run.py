@@ -76,9 +76,12 @@ class Sources:
                 group.create_task(keeper.run())
 
     def refresh(self) -> None:
-        """Load every source again now."""
+        """Load every source again now, and the files of the plugins' TLS."""
         for keeper in self._keepers:
             keeper.refresh()
+        plugins: list[AuthPlugin | RoutePlugin] = [*self._auth.values(), *self._route.values()]
+        for plugin in plugins:
+            plugin.refresh()
 
     async def ask_auth(
         self, auther: str, service: str, username: str, password: bytes, client: str

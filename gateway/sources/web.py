@@ -4,8 +4,10 @@ Proxies of the environment and compression are not used, cookies not kept. TLS t
 what the system trusts.
 """
 
+import asyncio
 import socket
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import aiohttp
@@ -39,8 +41,14 @@ class HttpLoader:
 class Web:
     """One client. Its session is made at the first exchange and again after `close`."""
 
-    def __init__(self, *, verify: bool = True, server_name: str = "") -> None:
-        self._verify = verify
+    def __init__(
+        self, tls: Callable[[], ssl.SSLContext | bool] = lambda: True, server_name: str = ""
+    ) -> None:
+        """`tls` may block; what it returns is used until `renew`."""
+        self._tls = tls
+        self._trust: ssl.SSLContext | bool | None = None
+        self._hand = Hand("tls-files")
+        self._turn = asyncio.Lock()
         self._server_name = server_name or None
         self._resolver = _Resolver()
         self._session: aiohttp.ClientSession | None = None
@@ -60,6 +68,7 @@ class Web:
         """The body of an answer with status 200. Raises SourceError only."""
         if not url.startswith(("http://", "https://")):
             raise SourceError("the URL does not begin with http:// or https://")
+        trust = await self._trusted()
         try:
             async with self._open().request(
                 method,
@@ -69,7 +78,7 @@ class Web:
                 params=params,
                 data=body,
                 timeout=aiohttp.ClientTimeout(total=timeout),
-                ssl=self._verify,
+                ssl=trust,
                 server_hostname=self._server_name,
             ) as answer:
                 return await _body(answer, limit)
@@ -78,11 +87,21 @@ class Web:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise SourceError(_reason(error)) from None
 
+    def renew(self) -> None:
+        """The next exchange reads the files of TLS again."""
+        self._trust = None
+
     async def close(self) -> None:
         """Let the connections go."""
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _trusted(self) -> ssl.SSLContext | bool:
+        async with self._turn:
+            if self._trust is None:
+                self._trust = await self._hand.do(self._tls)
+            return self._trust
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import subprocess
 import sys
 from collections import defaultdict
@@ -191,7 +192,7 @@ def serving() -> Callable[[], object]:
     """An HTTP server on loopback that runs inside of an `async with`."""
 
     @asynccontextmanager
-    async def serving() -> Iterator[Server]:
+    async def serving(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
         server = Server()
         tasks: set[asyncio.Task[None]] = set()
 
@@ -205,9 +206,10 @@ def serving() -> Callable[[], object]:
                 tasks.discard(task)
                 writer.close()
 
-        listening = await asyncio.start_server(accept, "127.0.0.1", 0)
+        listening = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
         port = listening.sockets[0].getsockname()[1]
-        server.url = f"http://127.0.0.1:{port}/users"
+        scheme = "http" if tls is None else "https"
+        server.url = f"{scheme}://127.0.0.1:{port}/users"
         try:
             yield server
         finally:
