@@ -29,6 +29,7 @@ class Layer(Stream):
         self._ready = False
         self._closing = False
         self._ended: str | None = None
+        self._last: str | None = None
 
     def begin(self, done: Done) -> None:
         """Shake hands, and tell `done`. Then nothing is pushed until `start`."""
@@ -47,6 +48,10 @@ class Layer(Stream):
     @abstractmethod
     def _give(self) -> None:
         """Push what has been taken, until there is no more or it is held."""
+
+    def _has_more(self) -> bool:
+        """Something was taken and not given yet, so that an end from below has to wait."""
+        return False
 
     @abstractmethod
     def _say_goodbye(self) -> None:
@@ -94,6 +99,9 @@ class Layer(Stream):
             text = f"{self.remote}: ended within the handshake"
             self._fail(CarrierError(f"{text}: {reason}" if reason else text, "handshake-ended"))
             return
+        if self._ready and self._held and not self._closing and self._has_more():
+            self._last = reason
+            return
         self._finish(reason)
 
     def start(self, receiver: Receiver) -> None:
@@ -118,6 +126,8 @@ class Layer(Stream):
         """What was taken before comes first: the loop reads the sockets after this."""
         if self._ended is None and not self._held and not self._closing:
             self._give()
+            if self._last is not None and not self._has_more():
+                self._finish(self._last)
 
     def close(self) -> None:
         if self._ended is not None or self._closing:

@@ -87,7 +87,7 @@ class Door(Listener):
             except OSError as error:
                 self._cannot(error)
                 return
-            self._enter(sock, Remote(address[0], address[1]))
+            self._enter(sock, Remote(address[0].removeprefix("::ffff:"), address[1]))
 
     def _cannot(self, error: OSError) -> None:
         """Out of descriptors: the oldest stranger's will do; else wait for better times."""

@@ -113,6 +113,9 @@ class TlsStream(Layer):
             if not size:
                 return
 
+    def _has_more(self) -> bool:
+        return bool(self._incoming.pending or (self._object and self._object.pending()))
+
     def _decrypt(self, buffer: memoryview) -> tuple[int, str | None]:
         """How many bytes now lie in `buffer`, and why there will be no more, if so."""
         if self._object is None:

@@ -34,6 +34,8 @@ from gateway.carriers.tls import TlsStream
 
 _DATA = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
 
+_LONGEST_HANDSHAKE = 32 * 1024
+
 _SILENT = logging.getLogger(f"{__name__}.library")
 _SILENT.disabled = True
 """What peers send is counted by us, not logged by the library."""
@@ -69,6 +71,7 @@ class WsStream(Layer):
         self._options = options
         self._protocol: ClientProtocol | ServerProtocol
         self._parts: list[bytes | bytearray | memoryview] = []
+        self._shaken = 0
         self._heard = 0.0
         self._pinged = 0.0
         self._trip: float | None = None
@@ -103,9 +106,14 @@ class WsStream(Layer):
                     self._parts.append(event.data)
             elif event.opcode is Opcode.PONG:
                 self._trip = self._heard - self._pinged
-        if not self._ready and self._done and self._protocol.handshake_exc:
-            self._refuse(self._protocol.handshake_exc)
-            return
+        if not self._ready and self._done:
+            self._shaken += len(data)
+            error = self._protocol.handshake_exc
+            if error is None and self._shaken > _LONGEST_HANDSHAKE:
+                error = InvalidMessage(f"more than {_LONGEST_HANDSHAKE} bytes of headers")
+            if error is not None:
+                self._refuse(error)
+                return
         self._send()
         if self._lower.backlog > 4 * self._lower.high + self._options.max_message:
             self._abandon("does not read the answers to its pings")
@@ -128,6 +136,9 @@ class WsStream(Layer):
             return
         ordered = received is not None and received.code in {1000, 1001, 1005}
         self._finish("" if ordered else f"ws: {error or received or 'closed'}")
+
+    def _has_more(self) -> bool:
+        return bool(self._parts)
 
     def _send(self) -> None:
         for piece in self._protocol.data_to_send():

@@ -11,7 +11,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from carried import Counts, Taker, listening, run, serving, until
+from carried import Counts, Served, Taker, listening, run, serving, until
 
 from gateway.carriers import tcp, tls, ws
 from gateway.carriers.listening import raise_descriptor_limit
@@ -62,6 +62,27 @@ def test_half_a_handshake_is_closed_in_time(papers, carrier, said) -> None:
             assert served.counts.total() == 3
             assert served.counts["handshake-timeout"] in (0, 3)
             await until(lambda: served.listener.half_open == 0)
+
+    run(main())
+
+
+def test_who_comes_over_a_dual_stack_socket_is_shown_as_he_is() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this host has no dual-stack sockets")
+
+    async def main():
+        served = Served()
+        options = {"counts": served.counts, "handshake_timeout": 5.0, "max_half_open": 10}
+        sock = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        served.listener = await tcp.listen(sock, served.accept, **options)
+        for host in ("127.0.0.1", "::1"):
+            stream = await tcp.dial(host, served.port)
+            far, taker = await served.next()
+            assert far.remote.host == host
+            stream.start(Taker())
+            stream.abort()
+            await taker.ended()
+        await served.listener.close()
 
     run(main())
 

@@ -150,6 +150,7 @@ def test_the_path_has_to_be_right(path, asked, found) -> None:
         (UPGRADE.replace(b"GET", b"PUT") % b"/ws", b"4"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400 Bad Request"),
         (b"GET /ws HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n", b"400 Bad Request"),
+        (b"GET /ws HTTP/1.1\r\n" + (b"X: " + b"y" * 8000 + b"\r\n") * 100, b"400 Bad Request"),
         (b"GET /" + b"w" * 20_000 + b" HTTP/1.1\r\n\r\n", b"400 Bad Request"),
         (b"GET /ws HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", b"400 Bad Request"),
     ],
