@@ -64,6 +64,7 @@ class _RawAnswer(msgspec.Struct):
     status: msgspec.Raw = _NULL
     error: str = ""
     client: ClientFacts | None = None
+    kind: str = ""
 
 
 def list_instances(directory: str) -> list[str]:
@@ -121,8 +122,8 @@ def _asked(
         ) from error
     except OSError as error:
         raise NoAnswer(f"instance {instance} cannot be asked: {error.strerror}: {path}") from error
-    except NoAnswer as error:
-        raise NoAnswer(f"instance {instance}: {error}") from error
+    except (NoAnswer, NoPermission) as error:
+        raise type(error)(f"instance {instance}: {error}") from error
 
 
 _SUDO = "run gateway-ctl as root (sudo)"
@@ -151,6 +152,8 @@ def _decoded(answer: bytes) -> _RawAnswer:
         raise NoAnswer(
             f"its answer of {len(answer)} bytes was cut off or is no answer: {error}"
         ) from error
+    if decoded.kind == "permission":
+        raise NoPermission(f"it says: {decoded.error}: {_SUDO}")
     if decoded.error:
         raise NoAnswer(f"it says: {decoded.error}")
     return decoded

@@ -277,12 +277,16 @@ class ClientFacts(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status, a client's facts or an error sentence; one JSON object, ended by closing."""
+    """A status, a client's facts or an error sentence; one JSON object, ended by closing.
+
+    `kind` of an error: `permission`, `busy` (ask again), or empty.
+    """
 
     status: "Status | None" = None
     error: str = ""
     version: int = 1
     client: ClientFacts | None = None
+    kind: str = ""
 
 
 class ProcessStatus(msgspec.Struct, frozen=True):

@@ -28,6 +28,11 @@ DEADLINE = 5.0
 SO_PEERGROUPS = 59
 GROUPS_LIMIT = 1024
 
+FORBIDDEN = Answer(error="only root, the gateway's user and its group may ask", kind="permission")
+BUSY = Answer(
+    error=f"{CLIENTS} others are asking at this moment; ask again in {DEADLINE:g} s", kind="busy"
+)
+
 _credentials = struct.Struct("3i")
 
 
@@ -128,14 +133,12 @@ class Control:
             raise
         sock.setblocking(False)
         if len(self._clients) >= CLIENTS:
-            sock.close()
+            _turn_away(sock)
             return
         client = _Client(sock, self._loop.call_in(DEADLINE, lambda: self._drop(client)))
         self._clients[sock.fileno()] = client
         if not allowed(sock):
-            self._answer(
-                client, Answer(error="only root, the gateway's user and its group may ask")
-            )
+            self._answer(client, FORBIDDEN)
             return
         self._loop.watch(sock.fileno(), lambda _: self._on_request(client))
 
@@ -189,6 +192,13 @@ class Control:
         self._loop.unwatch(fd)
         self._clients.pop(fd, None)
         client.sock.close()
+
+
+def _turn_away(sock: socket.socket) -> None:
+    """One answer is short enough for any new socket's buffer."""
+    with contextlib.suppress(OSError):
+        sock.send(msgspec.json.encode(BUSY))
+    sock.close()
 
 
 def allowed(sock: socket.socket) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from samples import CLIENT, SERVER
 from unit.ctl.fake_gateway import answer_of, fake_gateway
 
-from gateway.ctl.ask import NoAnswer, NotRunning, ask_status, list_instances
+from gateway.ctl.ask import NoAnswer, NoPermission, NotRunning, ask_status, list_instances
 from gateway.errors import ConfigError
 from gateway.protocol.instances import socket_path
 from gateway.protocol.messages import Request
@@ -44,6 +44,8 @@ NONSENSE = [
     (b"{}", "holds no status"),
     (b'{"status":null}', "holds no status"),
     (b'{"error":"too many ask"}', "it says: too many ask"),
+    (b'{"error":"too many ask","kind":"busy"}', "it says: too many ask"),
+    (b'{"error":"of a later version","kind":"new"}', "it says: of a later version"),
     (b'{"status":{}}', "makes no sense"),
     (b'{"status":{"schema":1}}', "makes no sense"),
     (b'{"status":{"schema":2}}', "speaks status schema 2"),
@@ -58,6 +60,14 @@ def test_nonsense_is_one_sentence(tmp_path: Path, answer: bytes, sentence: str) 
     assert str(caught.value).startswith("instance a: ")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 1
+
+
+def test_who_may_not_ask_is_told_so(tmp_path: Path) -> None:
+    answer = b'{"error":"only root may ask","kind":"permission"}'
+    with fake_gateway(tmp_path, "a", answer), pytest.raises(NoPermission) as caught:
+        ask_status(str(tmp_path), "a")
+    assert str(caught.value).startswith("instance a: it says: only root may ask")
+    assert caught.value.exit_status == 4
 
 
 def test_an_answer_cut_anywhere_is_no_answer(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.protocol.messages import Answer, ClientFacts, Status
+from gateway.supervisor import control
+from gateway.supervisor.control import CLIENTS, Control
+from gateway.supervisor.loop import Loop
+
+
+def nothing(*_: object) -> ClientFacts:
+    raise GatewayError("nobody is known")
+
+
+def no_status() -> Status:
+    raise AssertionError("nobody asked")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Loop, Path]]:
+    path = tmp_path / "run" / "a.sock"
+    loop = Loop()
+    served = Control(loop, control.listen(path, None), path, no_status, nothing)
+    yield loop, path
+    served.close()
+    loop.close()
+
+
+def asker(stack: contextlib.ExitStack, path: Path) -> socket.socket:
+    sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    sock.connect(str(path))
+    sock.setblocking(False)
+    return sock
+
+
+def answer_to(loop: Loop, sock: socket.socket) -> Answer:
+    """Turn the loop until it is there and the connection closed."""
+    received = b""
+
+    def ended() -> bool:
+        nonlocal received
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+        received += data
+        return not data
+
+    assert loop.run_until(ended, 5.0)
+    return msgspec.json.decode(received, type=Answer)
+
+
+def test_one_too_many_is_told_so(served: tuple[Loop, Path]) -> None:
+    """Those before him are served as if nothing had been."""
+    loop, path = served
+    with contextlib.ExitStack() as stack:
+        first = [asker(stack, path) for _ in range(CLIENTS)]
+        for _ in range(CLIENTS):
+            loop.turn(0.0)
+        late = asker(stack, path)
+        late.send(b'{"command":"status"}')
+        answer = answer_to(loop, late)
+        assert answer.kind == "busy"
+        assert "ask again" in answer.error
+        first[0].send(b'{"command":"client","addresses":["192.168.123.2"]}\n')
+        assert answer_to(loop, first[0]).error == "nobody is known"
+
+
+def test_a_stranger_is_told_so(served: tuple[Loop, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, path = served
+    monkeypatch.setattr(control, "allowed", lambda _: False)
+    with contextlib.ExitStack() as stack:
+        assert answer_to(loop, asker(stack, path)).kind == "permission"
