@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from gateway.config.model import Service
 from gateway.linux.icmp import Echoed, Echoes
 from gateway.linux.outward import Link
-from gateway.log import event, get_logger
+from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.packet import Endpoint, unpack_address
 from gateway.protocol.path_mtu import OVERHEAD, Measurement, PathMtu
 from gateway.supervisor.loop import Loop, Timer
 
 REPEAT = 600.0
 """Seconds between two measurements of one path."""
+LOG_INTERVAL = 60.0
 
 _log = get_logger("path-mtu")
 
@@ -36,6 +37,7 @@ class PathMtuDriver:
         self._version = 4
         self._again: Timer | None = None
         self._timer: Timer | None = None
+        self._limiter = RateLimiter(LOG_INTERVAL)
         for echoes in sockets:
             loop.watch(echoes.fileno(), self._reader(echoes))
 
@@ -131,7 +133,7 @@ class PathMtuDriver:
 
     def _finish(self, result: PathMtu) -> None:
         self._result = result
-        if result.fits is False:
+        if result.fits is False and self._limiter.allow(result, self._loop.now) is not None:
             event(
                 _log, logging.WARNING, "mtu-too-big", service=self._service.name,
                 mtu=self._service.mtu, path_mtu=result.path, endpoint=self._endpoint,

@@ -1,9 +1,16 @@
 """The width of the outer path: measured by clients, looked at by servers, never in the way."""
 
+import select
+import socket
+
 import pytest
 from needs import need
+from netns.inside import inside
 from networks import PORT, reaches
 from programs import wait_for
+
+from gateway.linux import icmp
+from gateway.protocol.packet import checksum
 
 SERVER, ONE = "192.168.123.1", "192.168.123.2"
 OVERHEAD = {"1.2.3.4": 28, "[2001:db8:1234::4]": 48}
@@ -107,6 +114,32 @@ def test_a_server_that_answers_no_echo_is_not_judged(network):
     found = uplink(client)
     assert (found["path_mtu"], found["mtu_fits"], found["mtu_advice"]) == (None, None, None)
     assert "mtu-too-big" not in client.process.output()
+
+
+def test_errors_about_others_do_not_count(network):
+    """Forged on the client's own loopback: only its own question, and only its size, is heard."""
+    net = network(1)
+
+    def forged() -> list:
+        both = icmp.open_echoes()
+        it = both[0]
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+            for ident, code, protocol in (
+                (it._ident ^ 1, 4, 1), (it._ident, 1, 1), (it._ident, 4, 17), (it._ident, 4, 1),
+            ):  # fmt: skip
+                quoted = bytearray(28)
+                quoted[0], quoted[9], quoted[20] = 0x45, protocol, 8
+                quoted[24:28] = ident.to_bytes(2) + (5).to_bytes(2)
+                body = bytearray(bytes((3, code)) + bytes(4) + (1400).to_bytes(2) + quoted)
+                body[2:4] = checksum(bytes(body)).to_bytes(2)
+                raw.sendto(body, ("127.0.0.1", 0))
+        assert select.select([it], [], [], 2.0)[0]
+        found = it.receive()
+        for each in both:
+            each.close()
+        return found
+
+    assert inside(net.lab.clients[0], forged) == [icmp.TooBig(5, 1400)]
 
 
 def test_it_is_measured_again_after_a_reconnect(network):
