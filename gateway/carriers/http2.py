@@ -5,8 +5,9 @@ all, GOST's messages around what is written. Frames are ours, because a general 
 25 to 45 µs on each, and GOST sends two frames for each datagram.
 
 Pings: sent after `keepalive` seconds of silence; no answer within `timeout` is the end. A
-server in Go counts a client's pings between which it sent no data, and cuts it off at the
-third if they are less than five minutes apart: so ours are, unless data came between them.
+server in Go lets a client ping once after each answer with data; of further pings less than
+five minutes apart it forgives two. So one more is sent when something was written and nothing
+came back; the rest keep the distance.
 
 Whatever a peer sends, `feed` raises nothing but `WireError` (I15).
 """
@@ -54,6 +55,7 @@ class Connection(Sending):
         self._pinged: float | None = None  # not answered yet
         self._last_ping = -inf
         self._paid = True  # data came since the last ping
+        self._spare = True  # the one that is forgiven was not used
         self._trip: float | None = None
 
     @property
@@ -363,8 +365,9 @@ class Connection(Sending):
 
     @property
     def _next_ping(self) -> float:
-        free = self._paid or not self._client
-        return self._last_ping if free else self._last_ping + _PATIENCE_OF_GO
+        if self._paid or not self._client or (self._spare and self._wrote):
+            return self._last_ping
+        return self._last_ping + _PATIENCE_OF_GO
 
     def tick(self, now: float) -> None:
         """Ping a peer that says nothing. `flush` after it."""
@@ -373,8 +376,9 @@ class Connection(Sending):
                 self._pinged = None
             return
         if self.deadline is not None and now >= self.deadline:
+            self._spare = self._paid or (self._spare and now - self._last_ping >= _PATIENCE_OF_GO)
             self._pinged = self._last_ping = now
-            self._paid = False
+            self._paid = self._wrote = False
             self._control += h2.frame(h2.PING, 0, 0, b"gateway.")
 
     def silent(self, now: float) -> bool:

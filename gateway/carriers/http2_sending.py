@@ -40,6 +40,7 @@ class Sending:
         self._peer_frame = h2.SMALLEST_MAX_FRAME
         self._peer_streams: float = inf
         self._gone: str | None = None
+        self._wrote = False  # since the last ping
         self._greet()
 
     def _greet(self) -> None:
@@ -139,6 +140,7 @@ class Sending:
         call = self._calls.get(sid)
         if call is None or call.closing or call.finished is not None:
             return b""
+        self._wrote = True
         view = memoryview(data)
         out = []
         for at in range(0, len(view), LARGEST_CHUNK):

@@ -20,6 +20,8 @@ from gateway.protocol.wire import WireError
 
 IDLE_TIME = 60.0
 """Seconds an accepted session lives without a stream."""
+_LOOK = 5.0
+"""Seconds until the clock is looked at again, as a write may bring a ping forward."""
 _OWED = 4
 """Times `high` that may wait below: only answers go there when it is full."""
 
@@ -367,7 +369,7 @@ class Trunk(Layer):
             self._leave()
             return
         self._push()
-        again = [now + IDLE_TIME / 2]
+        again = [now + min(_LOOK, IDLE_TIME)]
         if self._machine.deadline is not None:
             again.append(max(self._machine.deadline, now + 0.01))
         self._next_tick = self._loop.call_at(min(again), self._watch)

@@ -507,7 +507,7 @@ def test_silence_is_pinged_then_given_up() -> None:
 
 
 def test_a_client_does_not_ping_more_than_a_server_in_go_allows() -> None:
-    """Unless data came, five minutes lie between two pings."""
+    """One after each answer, one after a question without one, then one every five minutes."""
     near, far = pair(keepalive=10.0, timeout=5.0)
     near.open()
     fed(far, near.flush(BIG))
@@ -521,6 +521,13 @@ def test_a_client_does_not_ping_more_than_a_server_in_go_allows() -> None:
     assert near.deadline == 321.0
     near.tick(40.0)
     assert near.flush(BIG) == b""
+    fed(far, near.write(1, b"question", BIG))
+    assert near.deadline == 30.0
+    near.tick(41.0)
+    fed(far, near.flush(BIG))
+    fed(near, far.flush(BIG), 41.0)
+    fed(far, near.write(1, b"another", BIG))
+    assert near.deadline == 342.0
     fed(near, far.write(1, b"data", BIG), 50.0)
     assert near.deadline == 60.0
 
