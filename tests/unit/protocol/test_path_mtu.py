@@ -88,6 +88,12 @@ def test_a_router_that_says_nothing():
     assert seconds < 15
 
 
+def test_what_was_silent_is_not_asked_again():
+    path = Path([(1447, False)])
+    assert path.measure(1448)[0].path == 1447
+    assert path.sent.count(1448) == 3
+
+
 def test_silence_is_not_known():
     path = Path(answers=False)
     result, seconds = path.measure(1448)

@@ -1,0 +1,116 @@
+"""The uplink's driver: whose acks count, what is asked from where, what stays outside."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_interface
+from types import SimpleNamespace
+
+import pytest
+from strategies import a16
+
+from gateway.config.model import Selector, Service, Target
+from gateway.linux import udp
+from gateway.protocol.forwarding import Role
+from gateway.protocol.messages import PuntedDatagram
+from gateway.protocol.packet import ANY, Endpoint
+from gateway.protocol.uplink import State
+from gateway.supervisor.loop import Loop
+from gateway.supervisor.uplink import UplinkDriver
+
+ACK = b"GOST" + bytes(10) + b"\xff\xff\x7f\0\0\1"
+LOOPBACK = a16("127.0.0.1")
+
+
+class Stage:
+    """A driver between two servers that only listen. `outside`: what was kept out last."""
+
+    def __init__(self, strategy: str, stack: ExitStack) -> None:
+        self.loop = Loop()
+        stack.callback(self.loop.close)
+        self.servers = [stack.enter_context(_server()) for _ in range(2)]
+        self.ports = [server.getsockname()[1] for server in self.servers]
+        self.outside: tuple[Endpoint, ...] = ()
+        self.measured: list[Endpoint] = []
+        sock = stack.enter_context(udp.open_client(gro=False))
+        spare = stack.enter_context(udp.open_client(gro=False))
+        service = Service(
+            "tun", Role.CLIENT, "", 0,
+            targets=tuple(Target("127.0.0.1", port) for port in self.ports),
+            nets=(ip_interface("192.168.123.2/24"),),
+            keepalive=True, ttl=1.0, selector=Selector(strategy),  # type: ignore[arg-type]
+        )  # fmt: skip
+        self.driver = UplinkDriver(
+            service, sock, self.loop, None,
+            SimpleNamespace(keep_outside=self._keep),  # type: ignore[arg-type]
+            SimpleNamespace(tell=lambda _: None),  # type: ignore[arg-type]
+            SimpleNamespace(measure=self.measured.append),  # type: ignore[arg-type]
+            spare,
+        )  # fmt: skip
+        self.driver.start()
+
+    def ack(self, number: int) -> None:
+        """The worker passes on an ack of this server's."""
+        punted = PuntedDatagram(LOOPBACK, self.ports[number], 0, ANY, ACK)
+        self.driver.on_punts([punted], self.loop.boot)
+
+    def endpoint(self, number: int) -> Endpoint:
+        return Endpoint(LOOPBACK, self.ports[number])
+
+    def heard(self, number: int) -> tuple[bytes, tuple]:
+        """A heartbeat that came to this server while the loop turned, and from where."""
+        found: list[tuple[bytes, tuple]] = []
+
+        def look() -> bool:
+            try:
+                found.append(self.servers[number].recvfrom(2000, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                return False
+            return True
+
+        assert self.loop.run_until(look, 10.0)
+        return found[0]
+
+    def _keep(self, *endpoints: Endpoint) -> None:
+        self.outside = endpoints
+
+
+def _server() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@pytest.fixture
+def stage() -> Iterator:
+    with ExitStack() as stack:
+        yield lambda strategy: Stage(strategy, stack)
+
+
+def test_an_ack_of_another_server_is_none(stage):
+    """It waited in the socket while that was connected anew."""
+    it = stage("fifo")
+    it.heard(0)
+    it.ack(1)
+    assert it.driver.machine.state is State.REGISTERING
+    it.ack(0)
+    assert it.driver.machine.state is State.UP
+    assert it.measured == [it.endpoint(0)]
+
+
+def test_the_spare_socket_asks_the_others(stage):
+    """And an ack to it is that server's, whatever the one in use does."""
+    it = stage("parallel")
+    _, used = it.heard(0)
+    heartbeat, spare = it.heard(1)
+    assert used != spare
+    assert heartbeat[:4] == b"GOST"
+    assert set(it.outside) == {it.endpoint(0), it.endpoint(1)}
+
+    it.servers[1].sendto(ACK, spare)
+    _, moved = it.heard(1)
+
+    assert it.driver.machine.endpoint == it.endpoint(1)
+    assert moved not in (used, spare)
+    it.ack(1)
+    assert [standing.state for standing in it.driver.machine.standings()] == ["unknown", "used"]
