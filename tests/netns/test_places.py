@@ -67,6 +67,8 @@ def test_the_sockets_live_in_another_namespace(net):
     net.server()
     client = net.gateway(near, "-L", f"{URL}&netns.out={outer.netns}").expect_ready()
     reaches(near, SERVER)
+    wait_for(lambda: client.service()["uplink"]["acks"] > 3, 10.0, "some heartbeats")
+    assert client.service()["uplink"]["reconnects"] == 0
     outer.ip(
         "address del 198.18.1.2/24 dev wan0",
         "address add 198.18.1.77/24 dev wan0",
