@@ -27,7 +27,10 @@ LAST_ID = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Seconds and bytes; the defaults are GOST's. ValueError names what is wrong."""
+    """Seconds and bytes; the defaults are GOST's, but for a larger window.
+
+    ValueError names what is wrong.
+    """
 
     version: int = 1
     keepalive: float = 10.0
@@ -35,8 +38,9 @@ class Options:
     timeout: float = 30.0
     max_frame: int = 32768
     receive_buffer: int = 4 << 20
-    stream_buffer: int = 65536
-    """The window of version 2, after the first UPD."""
+    stream_buffer: int = 1 << 20
+    """The window of version 2, after the first UPD: ours to choose. GOST's 64 KB let 50 Mb/s
+    through on a path of 10 ms."""
     max_streams: int = 4096
     """Open at a time: more are refused, and `open` finds the session full."""
 

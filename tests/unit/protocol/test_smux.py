@@ -264,7 +264,7 @@ def test_the_room_of_a_closed_stream_is_given_back(end) -> None:
 
 
 def test_a_paused_stream_of_version_2_holds_its_window_and_no_more() -> None:
-    machine, sid = opened(version=2)
+    machine, sid = opened(version=2, stream_buffer=65536)
     machine.pause(sid)
     full, part = divmod(FIRST_WINDOW, 65535)
     fed(machine, frame(2, sid, bytes(65535), 2) * full + frame(2, sid, bytes(part), 2))
@@ -315,7 +315,7 @@ def test_a_window_that_shrinks_below_what_is_under_way_sends_nothing() -> None:
 
 
 def test_counters_of_version_2_wrap() -> None:
-    machine, sid = opened(version=2)
+    machine, sid = opened(version=2, stream_buffer=65536)
     stream = machine._streams[sid]
     stream.sent = stream.peer_consumed = 2**32 - 10
     stream.consumed = 2**32 - 4
