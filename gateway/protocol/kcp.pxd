@@ -2,32 +2,9 @@
 
 cimport cython
 
+from gateway.protocol.kcp_segments cimport Packing, Segment, near
+
 cdef long long _MASK
-cdef long long _HALF
-
-
-cdef class Segment:
-    cdef public long long sn
-    cdef public bytes data
-    cdef public long long order
-    cdef public double sent
-    cdef public long long stamp
-    cdef public int times
-    cdef public double rto
-    cdef public bint lost
-    cdef public bint done
-
-
-cdef class Packing:
-    cdef Py_ssize_t _room
-    cdef Py_ssize_t _size
-    cdef list _parts
-    cdef list _packets
-
-    @cython.locals(size=cython.Py_ssize_t)
-    cpdef add(self, bytes head, bytes data)
-    cpdef bint is_empty(self)
-    cpdef list close(self)
 
 
 cdef class Kcp:
@@ -112,6 +89,3 @@ cdef class Kcp:
     cdef _send_control(self, Packing packing, double now)
     cdef bint _probing(self, double now)
     cdef bytes _head(self, int cmd, long long ts, long long sn, Py_ssize_t length)
-
-
-cdef long long _near(long long base, long long low)

@@ -28,15 +28,14 @@ Bounds: `receive_window` segments received and not read; sent ones by the other'
 Source: xtaci/kcp-go kcp.go.
 """
 
-import struct
 from collections import deque
 
 from gateway.protocol.kcp_congestion import Congestion
+from gateway.protocol.kcp_segments import HEAD, OVERHEAD, Buffer, Packing, Segment, near
 from gateway.protocol.wire import WireError
 
-Buffer = bytes | bytearray | memoryview
+__all__ = ["OVERHEAD", "Kcp"]
 
-OVERHEAD = 24
 PUSH, ACK, ASK, TELL = 0x51, 0x52, 0x53, 0x54
 
 RTO_START = 0.2
@@ -49,24 +48,7 @@ GREETINGS = 4
 PROBE_FIRST, PROBE_MOST = 0.5, 120.0
 NEVER = float("inf")
 
-_HEAD = struct.Struct("<IBBHIIII")
 _MASK = 0xFFFFFFFF
-_HALF = 1 << 31
-
-
-class Segment:
-    """One piece of the stream on its way out."""
-
-    def __init__(self, sn: int, data: bytes) -> None:
-        self.sn = sn
-        self.data = data
-        self.order = 0
-        self.sent = 0.0
-        self.stamp = 0
-        self.times = 0
-        self.rto = 0.0
-        self.lost = False
-        self.done = False
 
 
 class Kcp:
@@ -180,7 +162,7 @@ class Kcp:
         if end < OVERHEAD:
             raise WireError(f"a KCP packet has {OVERHEAD} bytes or more, not {end}")
         while at + OVERHEAD <= end:
-            conv, cmd, _, wnd, ts, sn, una, length = _HEAD.unpack_from(packet, at)
+            conv, cmd, _, wnd, ts, sn, una, length = HEAD.unpack_from(packet, at)
             at += OVERHEAD
             if conv != self.conv:
                 raise WireError("a segment of another conversation")
@@ -205,7 +187,7 @@ class Kcp:
             self._congestion.turn(self._newest, self._order)
 
     def _take(self, low: int, ts: int, packet: Buffer, at: int, length: int) -> None:
-        sn = _near(self._expected, low)
+        sn = near(self._expected, low)
         if sn >= self._expected + self._free():
             return
         self._acks.append((low, ts))
@@ -229,7 +211,7 @@ class Kcp:
         return max(self.receive_window - len(self._ready), 0)
 
     def _acknowledge(self, low: int, ts: int, now: float, fresh: bool) -> None:
-        sn = _near(self._una, low)
+        sn = near(self._una, low)
         segment = self._flight.pop(sn, None)
         if segment is None:
             return
@@ -245,7 +227,7 @@ class Kcp:
 
     def _forget(self, low: int) -> None:
         """The other end has everything before this number."""
-        una = _near(self._una, low)
+        una = near(self._una, low)
         if una > self._next:
             raise WireError("an acknowledgement of what was not sent")
         while self._una < una:
@@ -333,7 +315,7 @@ class Kcp:
         self._outstanding -= 1
         self._again.append(segment)
 
-    def _send(self, packing: "Packing", now: float) -> None:
+    def _send(self, packing: Packing, now: float) -> None:
         window = self._congestion.window
         limit = self._una + min(self.send_window, self.peer_window)
         while self._again and self._outstanding < window:
@@ -351,7 +333,7 @@ class Kcp:
         if self._outstanding >= window and (self._queue or self._again):
             self._congestion.limiting()
 
-    def _transmit(self, segment: Segment, packing: "Packing", now: float) -> None:
+    def _transmit(self, segment: Segment, packing: Packing, now: float) -> None:
         segment.lost = False
         segment.times += 1
         if segment.times >= TRANSMISSIONS:
@@ -366,7 +348,7 @@ class Kcp:
         self._expires = min(self._expires, now + segment.rto)
         packing.add(self._head(PUSH, segment.stamp, segment.sn, len(segment.data)), segment.data)
 
-    def _send_control(self, packing: "Packing", now: float) -> None:
+    def _send_control(self, packing: Packing, now: float) -> None:
         """Acknowledge what una does not say, and the latest, whose time measures the way.
 
         To kin, what waits behind a gap is said twice: were it lost, all would be sent again.
@@ -375,13 +357,13 @@ class Kcp:
             last = len(self._acks) - 1
             early = []
             for number, (sn, ts) in enumerate(self._acks):
-                waits = _near(self._expected, sn) >= self._expected
+                waits = near(self._expected, sn) >= self._expected
                 if waits:
                     early.append((sn, ts))
                 if waits or number == last:
                     packing.add(self._head(ACK, ts, sn, 0), b"")
             for sn, ts in self._repeated if self.kin else ():
-                if _near(self._expected, sn) >= self._expected:
+                if near(self._expected, sn) >= self._expected:
                     packing.add(self._head(ACK, ts, sn, 0), b"")
             self._repeated = early
             self._acks.clear()
@@ -411,43 +393,7 @@ class Kcp:
 
     def _head(self, cmd: int, ts: int, sn: int, length: int) -> bytes:
         self._told = self._free()
-        return _HEAD.pack(
+        return HEAD.pack(
             self.conv, cmd, 0, min(self._told, 0xFFFF), ts, sn & _MASK,
             self._expected & _MASK, length,
         )  # fmt: skip
-
-
-class Packing:
-    """Segments put together into packets of at most `room` bytes."""
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._size = 0
-        self._parts: list[bytes] = []
-        self._packets: list[bytes] = []
-
-    def add(self, head: bytes, data: bytes) -> None:
-        """One segment more; it stays whole."""
-        size = len(head) + len(data)
-        if self._size + size > self._room:
-            self._packets.append(b"".join(self._parts))
-            self._parts = []
-            self._size = 0
-        self._parts.append(head)
-        self._parts.append(data)
-        self._size += size
-
-    def is_empty(self) -> bool:
-        """Nothing was added."""
-        return not self._parts
-
-    def close(self) -> list[bytes]:
-        """All packets."""
-        if self._parts:
-            self._packets.append(b"".join(self._parts))
-        return self._packets
-
-
-def _near(base: int, low: int) -> int:
-    """The full number nearest to `base` that ends in these 32 bits."""
-    return base + ((low - base + _HALF) & _MASK) - _HALF

@@ -1,0 +1,33 @@
+# What makes kcp_segments.py fast when it is compiled.
+
+cimport cython
+
+cdef long long _MASK
+cdef long long _HALF
+
+
+cdef class Segment:
+    cdef public long long sn
+    cdef public bytes data
+    cdef public long long order
+    cdef public double sent
+    cdef public long long stamp
+    cdef public int times
+    cdef public double rto
+    cdef public bint lost
+    cdef public bint done
+
+
+cdef class Packing:
+    cdef Py_ssize_t _room
+    cdef Py_ssize_t _size
+    cdef list _parts
+    cdef list _packets
+
+    @cython.locals(size=cython.Py_ssize_t)
+    cpdef add(self, bytes head, bytes data)
+    cpdef bint is_empty(self)
+    cpdef list close(self)
+
+
+cpdef long long near(long long base, long long low)
