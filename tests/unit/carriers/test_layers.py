@@ -20,6 +20,7 @@ class Pipe(Stream):
         self.kept: list[bytes] = []
         self.receiver: Receiver | None = None
         self.closed = False
+        self.paused = False
 
     def start(self, receiver) -> None:
         self.receiver = receiver
@@ -39,10 +40,10 @@ class Pipe(Stream):
         return bool(kept)
 
     def pause(self) -> None:
-        pass
+        self.paused = True
 
     def resume(self) -> None:
-        pass
+        self.paused = False
 
     def close(self) -> None:
         self.closed = True
@@ -84,6 +85,38 @@ def test_an_end_waits_for_what_came_before_it(papers) -> None:
             client.start(taker)
             assert await taker.has(5) == b"first"
             assert await taker.ended() == "gone"
+            assert near.closed
+
+    run(main())
+
+
+def test_nothing_is_taken_between_handshake_and_start(papers) -> None:
+    async def main():
+        for make_client, make_server in both(papers):
+            client, _, near, _ = joined(make_client, make_server)
+            assert near.paused
+            client.start(Taker())
+            assert not near.paused
+            client.abort()
+            client.on_end("")
+
+    run(main())
+
+
+def test_each_layer_says_goodbye_by_itself(papers) -> None:
+    async def main():
+        for make_client, make_server in both(papers):
+            client, server, near, far = joined(make_client, make_server)
+            taker = Taker()
+            client.start(taker)
+            server.start(Taker())
+            await asyncio.sleep(0)
+            server.write(b"last")
+            server.close()
+            assert far.closed
+            far.deliver()
+            assert taker.got == b"last"
+            assert taker.ends == [""]
             assert near.closed
 
     run(main())

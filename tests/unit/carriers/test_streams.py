@@ -214,6 +214,24 @@ def test_close_sends_what_is_owed_then_ends_both_sides(carrier) -> None:
     run(main())
 
 
+def test_close_loses_nothing_though_the_other_end_still_talks(carrier) -> None:
+    async def main():
+        async with carrier() as (near, far, taker):
+            near.start(Taker())
+            near.pause()
+            far.pause()
+            data = bytes(100_000)
+            far.write(data)
+            for _ in range(20):
+                near.write(data)
+            near.close()
+            far.resume()
+            await taker.until(lambda it: it.ends)
+            assert len(taker.got) == 20 * len(data)
+
+    run(main())
+
+
 def test_abort_ends_both_sides_at_once(carrier) -> None:
     async def main():
         async with carrier() as (near, _, taker):

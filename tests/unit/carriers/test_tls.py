@@ -107,6 +107,10 @@ def test_a_pinned_certificate_itself_serves_as_its_authority(papers) -> None:
     assert talk(server_tls(cert_file=papers.stranger), client)[2]
 
 
+def test_what_the_authoritys_file_holds_is_believed_root_or_not(papers) -> None:
+    assert talk(server_tls(cert_file=papers.server), client_tls(ca_file=papers.server))[2]
+
+
 def test_a_server_with_an_authority_wants_certificates(papers) -> None:
     server = server_tls(cert_file=papers.server, ca_file=papers.authority)
     assert server.verified
