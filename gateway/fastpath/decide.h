@@ -46,12 +46,18 @@ static inline struct decision decide_udp(struct fib *fib, const uint8_t *segment
             return decision_drop(REASON_UNKNOWN_ENDPOINT);
         if (inner_unroutable_source(segment, &inner))
             return decision_drop(REASON_UNROUTABLE_SOURCE);
-        if (fib_lookup(fib, inner.source, inner.version) != sender)
+        int32_t behind = fib_lookup(fib, inner.source, inner.version);
+        if (behind != sender) {
+            if (behind < TARGET_LOCAL)
+                fib_ask(fib, inner.source, inner.version);
             return decision_drop(REASON_SPOOFED_SOURCE);
+        }
     }
     if (role == ROLE_POINT)
         return (struct decision){VERDICT_DELIVER, -1, -1};
     int32_t target = fib_lookup(fib, inner.destination, inner.version);
+    if (target < TARGET_LOCAL)
+        fib_ask(fib, inner.destination, inner.version);
     if (target == TARGET_VOID)
         return decision_drop(REASON_NO_PEER);
     if (target < 0)
@@ -72,6 +78,8 @@ static inline struct decision decide_tun(struct fib *fib, const uint8_t *packet,
     if (inner_unroutable_source(packet, &inner))
         return decision_drop(REASON_UNROUTABLE_SOURCE);
     int32_t target = fib_lookup(fib, inner.destination, inner.version);
+    if (target < TARGET_LOCAL)
+        fib_ask(fib, inner.destination, inner.version);
     if (target == TARGET_VOID)
         return decision_drop(REASON_NO_PEER);
     if (target < 0)

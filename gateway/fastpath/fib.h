@@ -26,6 +26,7 @@
 #define FIB_CACHE6 4096u
 #define FIB_NEAR 65536u  /* by the first 16 bits: lengths 17 to 24 */
 #define FIB_FAR 131072u  /* by a hash of the first 24 bits: lengths 25 to 32 */
+#define FIB_ASKS 64u /* addresses nobody has, noted between two calls of fib_asked */
 #define FIB_FREE 0xff
 #define FIB_GONE 0xfe
 
@@ -79,6 +80,9 @@ struct fib {
     uint32_t *endpoints;
     uint32_t endpoint_slots;
     uint32_t epoch;
+    bool asking; /* addresses that lead nowhere are noted: somebody outside may know */
+    unsigned asks;
+    struct address ask[FIB_ASKS];
     struct address mask[129];
     uint8_t near4[FIB_NEAR], far4[FIB_FAR]; /* bit n: the n-th of these lengths */
     struct fib_cached4 cache4[FIB_CACHE4];
@@ -266,6 +270,17 @@ static inline int32_t fib_lookup(struct fib *fib, struct address a, int version)
     int32_t target = fib_walk(fib, a, fib->lengths6, fib->length_count6);
     *c = (struct fib_cached6){a, fib_found(fib, target)};
     return target;
+}
+
+/* Note an address that no peer has, each once; what has no room will come again. */
+static inline void fib_ask(struct fib *fib, struct address a, int version)
+{
+    if (!fib->asking || fib->asks == FIB_ASKS || (version == 6 && address_is_mapped(a)))
+        return;
+    for (unsigned i = 0; i < fib->asks; i++)
+        if (address_equal(fib->ask[i], a))
+            return;
+    fib->ask[fib->asks++] = a;
 }
 
 static inline void fib_forget_cache(struct fib *fib)

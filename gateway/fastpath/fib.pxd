@@ -11,6 +11,9 @@ cdef extern from "decide.h" nogil:
 
     struct fib:
         uint32_t peer_count
+        bint asking
+        unsigned asks
+        address *ask
 
     struct decision:
         int verdict

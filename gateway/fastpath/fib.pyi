@@ -41,6 +41,12 @@ class Fib:
     def lookup_all(self, a16s: bytes) -> bytes:
         """Addresses one after the other to as many targets, as 32-bit integers."""
 
+    def watch(self) -> None:
+        """From now on note addresses in packets that lead to no peer and not to the gateway."""
+
+    def asked(self) -> list[bytes]:
+        """Those noted since the last call, each once; up to 64."""
+
     def decide_udp(
         self, segment: bytes, address16: bytes, port: int, role: int, source_check: bool
     ) -> tuple[int, int, int]:

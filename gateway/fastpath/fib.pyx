@@ -73,6 +73,19 @@ cdef class Fib:
                 to[i] = fib_lookup(self.at, a, 4 if address_is_mapped(a) else 6)
         return bytes(targets)
 
+    def watch(self):
+        self.at.asking = True
+
+    def asked(self):
+        cdef unsigned i
+        cdef uint8_t[16] a16
+        found = []
+        for i in range(self.at.asks):
+            address_store(self.at.ask[i], a16)
+            found.append(a16[:16])
+        self.at.asks = 0
+        return found
+
     def decide_udp(self, bytes segment, bytes address16, uint16_t port, int role, bint source_check):
         cdef endpoint e
         cdef decision d

@@ -91,6 +91,14 @@ class AskAuth(msgspec.Struct, frozen=True, array_like=True, tag="ask-auth"):
         return f"AskAuth(query={self.query}, authers={self.authers!r}, password=***)"
 
 
+class AskRoute(msgspec.Struct, frozen=True, array_like=True, tag="ask-route"):
+    """To the resolver: which network is `destination` in, and who is its gateway?"""
+
+    query: int
+    router: str
+    destination: bytes
+
+
 class Stop(msgspec.Struct, frozen=True, array_like=True, tag="stop"):
     """Finish the burst in hand and exit 0."""
 
@@ -136,6 +144,12 @@ class Punts(msgspec.Struct, frozen=True, array_like=True, tag="punts"):
     datagrams: tuple[PuntedDatagram, ...]
 
 
+class Asked(msgspec.Struct, frozen=True, array_like=True, tag="asked"):
+    """Addresses in peers' or the host's packets that lead to nobody, each once."""
+
+    addresses: tuple[bytes, ...]
+
+
 class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
     """Something a child cannot mend: `device-gone`, `refused` or `source-gone`."""
 
@@ -178,6 +192,14 @@ class GatewayRow(msgspec.Struct, frozen=True, array_like=True):
     prefix: bytes
     length: int
     gateway: bytes
+
+
+class RouteVerdict(msgspec.Struct, frozen=True, array_like=True, tag="route-verdict"):
+    """What a router's plugin says. `known` False: it did not answer."""
+
+    query: int
+    row: GatewayRow | None
+    known: bool
 
 
 class SourceCredentials(msgspec.Struct, frozen=True, array_like=True, tag="source-credentials"):
@@ -240,9 +262,18 @@ class PluginState(msgspec.Struct, frozen=True, array_like=True, tag="plugin-stat
 
 SourceMessage = SourceCredentials | SourceRoutes | SourceState | PluginState
 
-ToChild = Update | Snapshot | Stop | Resolve | AskAuth | Refresh | ToBridge
+ToChild = Update | Snapshot | Stop | Resolve | AskAuth | AskRoute | Refresh | ToBridge
 FromChild = (
-    Ready | SnapshotPlease | Punts | Trouble | Resolved | AuthVerdict | SourceMessage | FromBridge
+    Ready
+    | SnapshotPlease
+    | Punts
+    | Asked
+    | Trouble
+    | Resolved
+    | AuthVerdict
+    | RouteVerdict
+    | SourceMessage
+    | FromBridge
 )
 
 

@@ -17,7 +17,7 @@ from gateway.sources.asking import Asker
 from gateway.sources.errors import SourceError
 from gateway.sources.model import PluginSpec
 from gateway.sources.parse import address_of, prefix_of_text
-from gateway.sources.tables import GatewayRow
+from gateway.sources.tables import Direction, GatewayRow
 from gateway.sources.tls import context_of
 from gateway.sources.web import Web
 
@@ -38,7 +38,7 @@ class _Permission(msgspec.Struct, frozen=True):
     ok: bool = False
 
 
-class _Direction(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
     """GOST's router/plugin/http.go. Where `dst` is empty, `net` counts."""
 
     net: str = ""
@@ -98,10 +98,10 @@ class RoutePlugin:
     def __init__(self, name: str, spec: PluginSpec) -> None:
         self._spec = spec
         self._web = Web(lambda: context_of(spec), spec.server_name)
-        self.asker: Asker[GatewayRow] = Asker("router", name, spec)
+        self.asker: Asker[Direction] = Asker("router", name, spec)
 
-    async def ask(self, destination: bytes) -> GatewayRow | None:
-        """The route to an a16, None if there is none. As `AuthPlugin.ask` otherwise."""
+    async def ask(self, destination: bytes) -> Direction | None:
+        """The route to an a16, False if there is none. As `AuthPlugin.ask` otherwise."""
         return await self.asker.decide(destination, lambda: self._exchange(destination))
 
     def refresh(self) -> None:
@@ -113,7 +113,7 @@ class RoutePlugin:
         await self.asker.close()
         await self._web.close()
 
-    async def _exchange(self, destination: bytes) -> GatewayRow | None:
+    async def _exchange(self, destination: bytes) -> Direction:
         body = await self._web.exchange(
             "GET",
             self._spec.url,
@@ -123,12 +123,12 @@ class RoutePlugin:
             params={"dst": str(unpack_address(destination))},
         )
         try:
-            found = msgspec.json.decode(body, type=_Direction)
+            found = msgspec.json.decode(body, type=_Answer)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise SourceError("the answer is not a router's JSON") from None
         network = found.dst or found.net
         if not network:
-            return None
+            return False
         prefix = prefix_of_text(network.encode())
         gateway = address_of(found.gateway.encode())
         if prefix is None or gateway is None or not _covers(prefix, destination):

@@ -27,7 +27,7 @@ from gateway.sources.model import (
     SourceKind,
 )
 from gateway.sources.parse import Parsed, Values
-from gateway.sources.tables import GatewayRow, Prefixed, credential_parts, route_parts
+from gateway.sources.tables import Direction, Prefixed, credential_parts, route_parts
 
 if TYPE_CHECKING:
     from gateway.sources.plugins import AuthPlugin, RoutePlugin
@@ -90,12 +90,12 @@ class Sources:
         plugin = self._auth.get(auther)
         return plugin is not None and await plugin.ask(service, username, password, client)
 
-    async def ask_route(self, router: str, destination: bytes) -> GatewayRow | None:
+    async def ask_route(self, router: str, destination: bytes) -> Direction | None:
         """What a router's plugin says about an a16; None, if there is no such plugin."""
         plugin = self._route.get(router)
         return None if plugin is None else await plugin.ask(destination)
 
-    async def _watch(self, asker: Asker[bool] | Asker[GatewayRow]) -> None:
+    async def _watch(self, asker: Asker[bool] | Asker[Direction]) -> None:
         """Tell how a plugin is, at first and after it was asked."""
         while True:
             asker.changed.clear()

@@ -15,6 +15,7 @@ Addresses are 16 bytes, prefix lengths count over 128 bits, as in `protocol.mess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Literal
 
 from gateway.protocol.messages import (
     CredentialRow,
@@ -29,9 +30,20 @@ from gateway.protocol.messages import (
 )
 
 __all__ = [
-    "ROUTES_PER_PART", "ROWS_PER_PART", "CredentialRow", "GatewayRow", "PluginState", "Prefixed",
-    "SourceCredentials", "SourceMessage", "SourceRoutes", "SourceState", "boot_seconds",
-    "credential_parts", "route_parts",
+    "ROUTES_PER_PART",
+    "ROWS_PER_PART",
+    "CredentialRow",
+    "Direction",
+    "GatewayRow",
+    "PluginState",
+    "Prefixed",
+    "SourceCredentials",
+    "SourceMessage",
+    "SourceRoutes",
+    "SourceState",
+    "boot_seconds",
+    "credential_parts",
+    "route_parts",
 ]  # fmt: skip
 
 ROWS_PER_PART = 4000
@@ -43,6 +55,10 @@ ROUTES_PER_PART = 1000
 
 Prefixed = tuple[bytes, int]
 """A prefix as a key: (a16, length over 128 bits)."""
+
+
+Direction = GatewayRow | Literal[False]
+"""What a router's plugin answers: a route, or that it knows none."""
 
 
 def boot_seconds() -> float:

@@ -11,11 +11,13 @@ from typing import Literal
 
 from gateway.protocol.messages import (
     AskAuth,
+    AskRoute,
     AuthVerdict,
     FromChild,
     Refresh,
     Resolve,
     Resolved,
+    RouteVerdict,
     ToChild,
 )
 from gateway.supervisor.children import Member
@@ -30,7 +32,7 @@ Verdict = Literal["yes", "no", "unknown"]
 class _Question:
     key: Hashable
     deadline: float
-    answer: Callable[[Verdict], None]
+    answer: Callable[..., None]
 
 
 class Resolving:
@@ -64,6 +66,16 @@ class Resolving:
         `answer` is called in a later turn, or never: after `patience` seconds the question
         is forgotten and may be asked again.
         """
+        return self._ask(key, question, patience, now, lambda said: answer(said.verdict))
+
+    def _ask(
+        self,
+        key: Hashable,
+        question: Callable[[int], ToChild],
+        patience: float,
+        now: float,
+        answer: Callable[..., None],
+    ) -> bool:
         self._forget_old(now)
         if key in self._keys:
             return True
@@ -79,17 +91,31 @@ class Resolving:
         """Let every source be loaded again now."""
         self._send(Refresh())
 
+    def ask_route(
+        self,
+        router: str,
+        destination: bytes,
+        patience: float,
+        now: float,
+        answer: Callable[[RouteVerdict], None],
+    ) -> bool:
+        """The same for a router's plugin, about an a16."""
+        key = (router, destination)
+        return self._ask(
+            key, lambda query: AskRoute(query, router, destination), patience, now, answer
+        )
+
     def on_message(self, message: FromChild) -> None:
         """From the resolver."""
         if isinstance(message, Resolved):
             answer = self._waiting.pop(message.query, None)
             if answer is not None:
                 answer(message)
-        elif isinstance(message, AuthVerdict):
+        elif isinstance(message, AuthVerdict | RouteVerdict):
             question = self._questions.pop(message.query, None)
             if question is not None:
                 del self._keys[question.key]
-                question.answer(message.verdict)
+                question.answer(message)
 
     def _forget_old(self, now: float) -> None:
         for number in [n for n, question in self._questions.items() if question.deadline <= now]:

@@ -30,6 +30,7 @@ from gateway.sources.tables import Prefixed, route_parts
 from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.lans import Lans
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.route_asking import RouteAsking
 
 PROBLEMS_SHOWN = 20
 LOG_INTERVAL = 60.0
@@ -137,6 +138,7 @@ class Routed:
     ) -> None:
         self.table = table
         self.host = host
+        self.asking: RouteAsking | None = None
         self._service = service
         self._networks = networks
         self._lans = lans
@@ -174,7 +176,7 @@ class Routed:
         unfit = [
             reason
             for prefix, reason in self._unfit.items()
-            if next(self.table.layers.holders(prefix))[0] == kind
+            if next(self.table.layers.holders(prefix), (None,))[0] == kind
         ]
         return (*unfit, *self.table.overruled(kind))
 

@@ -36,6 +36,7 @@ from gateway.supervisor.loop import Loop
 from gateway.supervisor.opening import Opened, open_service
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
+from gateway.supervisor.route_asking import RouteAsking
 from gateway.supervisor.routers import RouteChanges, Routed, Routers, RouterTable
 from gateway.supervisor.service import TunService
 from gateway.supervisor.source_report import SourceLog
@@ -83,7 +84,6 @@ class Instance:
         self.loop = Loop()
         self._config = config
         self._stack = stack
-        self._resolving = Resolving()
         stack.callback(self.loop.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.on_signal(number, self.loop.stop)
@@ -117,6 +117,7 @@ class Instance:
             )
             for service, (dns, commands) in zip(config.services, self._around, strict=True)
         ]
+        self._resolving = Resolving()
         for service in self.services:
             service.routed = self._routed(service)
         self.user = process.leave_root(config.user, _kept(config))
@@ -186,7 +187,16 @@ class Instance:
             )  # fmt: skip
             return None
         host = HostRoutes(service.config, service.opened.device, service.host)
-        return Routed(service.config, table, service.networks, service.lans, host)
+        routed = Routed(service.config, table, service.networks, service.lans, host)
+        if table.spec.plugin is not None and service.lans is not None:
+            routed.asking = RouteAsking(
+                table.spec.name,
+                table.spec.plugin,
+                service.config,
+                self._resolving,
+                lambda changes: self._on_routes(table, changes, service),
+            )
+        return routed
 
     def _start_steward(self) -> Steward | None:
         tasks = [task for pair in self._around for each in pair for task in each.tasks]
@@ -262,8 +272,12 @@ class Instance:
         self._authers.on_message(message)
         self._routers.on_message(message)
 
-    def _on_routes(self, table: RouterTable, changes: RouteChanges) -> None:
+    def _on_routes(
+        self, table: RouterTable, changes: RouteChanges, only: TunService | None = None
+    ) -> None:
         for service in self.services:
+            if only not in (None, service):
+                continue
             if service.routed is not None and service.routed.table is table:
                 service.routed.take(changes, self.loop.now)
                 service.publish()

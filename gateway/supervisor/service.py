@@ -13,7 +13,7 @@ from gateway.fastpath.counters import Page
 from gateway.fastpath.ring import Ring
 from gateway.log import event, get_logger
 from gateway.protocol.forwarding import Role
-from gateway.protocol.messages import FromChild, Punts, Trouble
+from gateway.protocol.messages import Asked, FromChild, Punts, Trouble
 from gateway.protocol.packet import ANY, pack_address
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
@@ -207,8 +207,18 @@ class TunService:
         opened = self.opened
         return TunReader(
             place,
-            ReaderParts(opened.device.fd, opened.rings, opened.doorbells, _mss_mtu(self.config)),
+            ReaderParts(
+                opened.device.fd,
+                opened.rings,
+                opened.doorbells,
+                _mss_mtu(self.config),
+                asking=self._asking,
+            ),
         )
+
+    @property
+    def _asking(self) -> bool:
+        return self.routed is not None and self.routed.asking is not None
 
     def _build_worker(self, index: int, place: Place) -> Child:
         opened, config = self.opened, self.config
@@ -218,6 +228,7 @@ class TunService:
             tun=opened.device.fd,
             ring=opened.rings[index],
             doorbell=opened.doorbells[index],
+            asking=self._asking,
             role=int(_role(config)),
             connected=config.role is Role.CLIENT,
             family=int(sock.family),
@@ -238,6 +249,9 @@ class TunService:
                 self.hub.on_punts(message.datagrams, self._loop.boot)
             elif self.uplink is not None:
                 self.uplink.on_punts(message.datagrams, self._loop.boot)
+        elif isinstance(message, Asked):
+            if self.routed is not None and self.routed.asking is not None:
+                self.routed.asking.on_asked(message.addresses, self._loop.boot)
         elif isinstance(message, Trouble):
             if message.what == "device-gone":
                 self._recreate_device()
@@ -278,6 +292,8 @@ class TunService:
             event(_log, logging.WARNING, "device-incomplete", service=self.config.name, error=error)
         if self.hub is not None:
             self.hub.tick(self._loop.boot)
+        if self.routed is not None and self.routed.asking is not None:
+            self.routed.asking.tick(self._loop.boot)
         if self.uplink is not None:
             self.uplink.tick()
 

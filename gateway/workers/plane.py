@@ -10,18 +10,24 @@ from abc import abstractmethod
 
 from gateway.fastpath import pump
 from gateway.fastpath.fib import Fib
-from gateway.protocol.messages import Snapshot, Stop, Trouble, Update
+from gateway.protocol.messages import Asked, Snapshot, Stop, Trouble, Update
 from gateway.workers.base import TURN_SECONDS, Child
 from gateway.workers.replica import Replica
 
+ASK_SECONDS = 0.05
+
 
 class DataChild(Child):
-    """A child on the data path."""
+    """A child on the data path. `asking`: addresses that lead to nobody are told."""
+
+    asking = False
 
     def work(self) -> None:
         """Wait for the first snapshot, then run bursts."""
         fib = Fib(self.page.peers)
         self.replica = Replica(fib)
+        if self.asking:
+            fib.watch()
         while not (self.stopping or self.replica.complete):
             self._wait()
         self.attach(fib)
@@ -45,10 +51,12 @@ class DataChild(Child):
         self.turns(0.0)
 
     def _turn(self) -> None:
-        bits = self.turns(TURN_SECONDS)
+        bits = self.turns(ASK_SECONDS if self.asking else TURN_SECONDS)
         if bits & pump.CHANNEL:
             self._drain_channel()
         self.on_bits(bits)
+        if self.asking and (asked := self.replica.fib.asked()):
+            self.channel.send(Asked(tuple(asked)))  # or not: they will come again
         if bits & pump.DEVICE_GONE:
             self.send(Trouble("device-gone"))
             self._wait()

@@ -14,11 +14,13 @@ from ipaddress import ip_address
 from gateway.linux.channel import ChannelClosedError
 from gateway.protocol.messages import (
     AskAuth,
+    AskRoute,
     AuthVerdict,
     FromChild,
     Refresh,
     Resolve,
     Resolved,
+    RouteVerdict,
     Stop,
     ToChild,
 )
@@ -88,6 +90,8 @@ class Resolver(Child):
             self._begin(self._resolve(message))
         elif isinstance(message, AskAuth):
             self._begin(self._ask_auth(message))
+        elif isinstance(message, AskRoute):
+            self._begin(self._ask_route(message))
         elif isinstance(message, Refresh) and self._sources is not None:
             self._sources.refresh()
 
@@ -153,6 +157,13 @@ class Resolver(Child):
             await self._deliver(AuthVerdict(question.query, "no"))
         else:
             await self._deliver(AuthVerdict(question.query, "unknown"))
+
+    async def _ask_route(self, question: AskRoute) -> None:
+        answer = None
+        if self._sources is not None:
+            answer = await self._sources.ask_route(question.router, question.destination)
+        row = answer or None
+        await self._deliver(RouteVerdict(question.query, row, known=answer is not None))
 
     async def _ask_address(self, question: AskAuth, address: bytes) -> bool | None:
         if self._sources is None:

@@ -21,6 +21,7 @@ class ReaderParts:
     rings: tuple[memoryview, ...]
     doorbells: tuple[int, ...]
     mss_mtu: int
+    asking: bool = False
 
 
 class TunReader(DataChild):
@@ -29,6 +30,7 @@ class TunReader(DataChild):
     def __init__(self, place: Place, parts: ReaderParts) -> None:
         super().__init__(place, (parts.tun, *parts.doorbells))
         self._parts = parts
+        self.asking = parts.asking
 
     def attach(self, fib: Fib) -> None:
         """Go on at the published tails: a predecessor left no half record (I3)."""

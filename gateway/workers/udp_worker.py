@@ -41,6 +41,7 @@ class WorkerParts:
     own6: bytes
     mss_mtu: int
     mtu: int
+    asking: bool = False
 
 
 class UdpWorker(DataChild):
@@ -49,6 +50,7 @@ class UdpWorker(DataChild):
     def __init__(self, place: Place, parts: WorkerParts) -> None:
         super().__init__(place, (parts.udp, parts.tun, parts.doorbell))
         self._parts = parts
+        self.asking = parts.asking
         self._punts: deque[PuntedDatagram] = deque()
 
     def attach(self, fib: Fib) -> None:

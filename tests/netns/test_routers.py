@@ -11,11 +11,13 @@ import pytest
 from hosts import Host
 from needs import need
 from networks import Gateway, Network, misses, reaches
-from programs import wait_for
+from programs import listening, wait_for
+from traffic import ping
 
 H1, H2 = "192.168.100.10", "192.168.101.10"
 LAN1, LAN2 = "192.168.100.0/24", "192.168.101.0/24"
 C1, C2, C3 = "192.168.123.2", "192.168.123.3", "192.168.123.4"
+WEB = Path(__file__).with_name("slow_web.py")
 SILENT = "&nat=true&advertise=off&ttl=1s"
 HUB = """
 services:
@@ -254,3 +256,33 @@ def test_p2p_the_last_to_call_is_the_only_one(net):
     two.host.ip("address add 10.7.7.7/32 dev lo")
     reaches(net.lab.server, "10.7.7.7")
     assert server.service()["drops"]["same_peer"] == 0
+
+
+def test_a_plugin_is_asked_for_what_leads_to_nobody(net):
+    """Once for a network, not for each packet; the host's packets and the peers' alike."""
+    pytest.importorskip("aiohttp")
+    folder = net.lab.directory / "web"
+    folder.mkdir()
+    put(folder / "mode", "ok")
+    put(folder / "body", json.dumps({"net": LAN1, "gateway": C1}))
+    host = net.lab.server
+    process = host.spawn(*host.python(WEB, 8080, folder), name="web")
+    wait_for(lambda: listening(process, 8080), 5.0, "the web server")
+    server = hub(
+        net,
+        "plugin: {type: http, addr: 'http://127.0.0.1:8080/', timeout: 2s}",
+        more=f", routes: ['{LAN1} {C1}', '{LAN2} {C2}']",
+    )
+    sites(net)
+    reaches(net.lab.clients[2], H1)
+    reaches(host, H1)
+    assert ping(net.lab.clients[2], H1, count=200, interval=0.005).received > 190
+    assert server.peer(C1)["networks"] == [LAN1]
+    found = shown(server, "plugin")
+    assert (found["accepted"], found["error"]) == (1, "")
+    misses(net.lab.clients[2], H2)
+    wait_for(lambda: shown(server, "plugin")["error"] != "", 5.0, "the wrong answer")
+    assert shown(server, "plugin")["asked"] < 10
+    put(folder / "mode", "never")
+    reaches(net.lab.clients[2], H1)
+    put(folder / "mode", "ok")
