@@ -15,6 +15,7 @@ from strategies import (
     addresses,
     datagrams,
     honest_packets,
+    ipv4_packet,
     ipv6_packet,
     prefixes,
     routes,
@@ -337,3 +338,34 @@ def test_a_mapped_address_inside_ipv6_is_not_ipv4(target):
 
     assert fib.decide_tun(packet) == numbers(decide_tun(packet, slow))
     assert fib.decide_udp(packet, a16("::1"), 1, Role.SERVER, False) == (0, -1, -1)
+
+
+def test_addresses_that_lead_to_nobody_are_noted_when_somebody_watches():
+    fib = Fib(PEERS)
+    peer = a16("198.51.100.1")
+    fib.set_peer(2, 1, peer, 9)
+    fib.set_route(a16("192.168.123.0"), 120, VOID)
+    fib.set_route(a16("192.168.123.1"), 128, LOCAL)
+    fib.set_route(a16("192.168.123.2"), 128, 2)
+
+    def hear(source: str, destination: str) -> None:
+        packet = ipv4_packet(a16(source), a16(destination))
+        fib.decide_udp(packet, peer, 9, Role.SERVER, True)
+        fib.decide_tun(packet)
+
+    hear("192.168.123.2", "10.1.1.1")
+    assert fib.asked() == []
+    fib.watch()
+    for destination in ("10.1.1.1", "10.1.1.1", "192.168.123.9", "192.168.123.1"):
+        hear("192.168.123.2", destination)
+    assert fib.asked() == [a16("10.1.1.1"), a16("192.168.123.9")]
+    assert fib.asked() == []
+    fib.decide_udp(ipv4_packet(a16("10.9.9.9"), a16("10.1.1.2")), peer, 9, Role.SERVER, True)
+    assert fib.asked() == [a16("10.9.9.9")], "a source nobody has, and nothing of a dropped packet"
+    fib.decide_udp(ipv4_packet(a16("10.9.9.9"), a16("10.1.1.2")), peer, 8, Role.SERVER, True)
+    assert fib.asked() == [], "a stranger makes no questions"
+    fib.decide_tun(ipv6_packet(a16("fd00::1"), a16("10.1.1.1")))
+    assert fib.asked() == [], "a mapped address in an IPv6 packet is none"
+    for number in range(100):
+        hear("192.168.123.2", f"10.2.0.{number}")
+    assert len(fib.asked()) == 64
