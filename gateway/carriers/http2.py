@@ -119,7 +119,7 @@ class Connection(Sending):
         call = self._calls.get(self._sid)
         if call is None or call.closing:
             return
-        if call.paused or call.kept:
+        if call.paused:
             call.kept += part
             self._unread += len(part)
         else:

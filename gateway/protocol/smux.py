@@ -255,7 +255,7 @@ class Session:
             stream = self._streams.get(self._sid)
             if stream is None:
                 continue
-            if stream.paused or stream.kept:
+            if stream.paused:
                 self._keep(stream, part)
             elif stream.closing:
                 self._consume(self._sid, stream, len(part))

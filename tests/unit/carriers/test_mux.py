@@ -308,7 +308,13 @@ def test_version_1_is_held_up_by_its_slowest_stream_and_goes_on_after_it() -> No
                 slow[0].write(bytes(65536))
                 written += 65536
             quick[0].write(b"waits")
-            assert slow[1]._trunk._machine._unread < 100_000 + 256 * 1024
+            machine = slow[1]._trunk._machine
+            while not machine.blocked:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert machine._unread < 100_000 + 256 * 1024 < written
+            assert not quick[2].got
             slow[1].resume()
             assert await quick[2].has(5) == b"waits"
             await slow[2].has(written)
