@@ -18,7 +18,7 @@ from gateway.config.model import Config
 from gateway.config.option import nearest
 from gateway.config.sources import default_file, read_tree
 from gateway.config.tree import Node, Report, one_line, plain
-from gateway.config.unchained import refuse_forwards, without_userinfo
+from gateway.config.url import without_userinfo
 from gateway.config.values import BadValueError, boolean, shown
 from gateway.errors import ConfigError, GatewayError
 
@@ -151,14 +151,12 @@ def _configuration(command: Command) -> tuple[Node, Config, Report]:
     for flag, advice in _UNSUPPORTED.items():
         if flag in command.unsupported:
             report.refuse(f"flag {_dashed(flag)}", advice)
-    chained = refuse_forwards(command.forward, report)
-    tree = read_tree(command.listen, command.config, report)
+    tree = read_tree(command.listen, command.config, report, command.forward)
     config = build(
         with_environment(tree, os.environ, report),
         report,
         instance=command.instance,
         debug=command.debug,
-        chained=chained,
     )
     return tree, config, report
 

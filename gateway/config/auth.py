@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from gateway.config import addresses, shape
+from gateway.config.chain_model import RelayUser
 from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential, Interface, Network
 from gateway.config.nets import cannot_be_a_peer
 from gateway.config.option import nearest
@@ -32,6 +33,17 @@ class Auther:
     """By username."""
     nets: list[tuple[Interface, ...]] = field(default_factory=list)
     """Those of each service that asks for it."""
+    users: list[tuple[RelayUser, str]] = field(default_factory=list)
+    """Its list as a relay reads it: any name, any password."""
+    doubts: Report = field(default_factory=Report)
+    """What is wrong with it for a TUN service, told when one asks for it, or nobody does."""
+    relayed: bool = False
+    """A relay asks for it."""
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody asks for it."""
+        return bool(self.nets) or self.relayed
 
     @property
     def credentials(self) -> Iterable[tuple[Credential, str]]:
@@ -84,7 +96,8 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
         report.origins["authers", name] = item.place
         if "auths" in entries:
             for node in items_of(entries["auths"].node, "authers.auths", report):
-                _add(auther, node, report)
+                _add(auther, node, auther.doubts)
+                _add_user(auther, node)
         _warn_if_empty(auther, entries, report)
     return found
 
@@ -203,6 +216,7 @@ def credentials_of(
             report.error(place, f"handler.auther: {_unknown(name, authers)}")
             continue
         auther.nets.append(nets)
+        tell_doubts(auther, report)
         for credential, where in auther.credentials:
             _check_own(credential, own, where, report)
         spec = auther.spec()
@@ -212,6 +226,59 @@ def credentials_of(
             merged |= dict(auther.credentials)
     places = tuple((credential.username, where) for credential, where in merged.items())
     return Admitted(tuple(merged), tuple(specs.values()), places)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayGroup:
+    """Who may use a relay: each of these, and whom each of these authers lets in."""
+
+    users: tuple[RelayUser, ...]
+    specs: tuple[AutherSpec, ...]
+
+
+def relay_authers(
+    handler: dict[str, Entry], authers: dict[str, Auther], report: Report
+) -> RelayGroup | None:
+    """The authers a relay names; None if it names none. Errors as with `credentials_of`."""
+    names = _names(handler, report)
+    if names is None:
+        return None
+    users: dict[RelayUser, None] = {}
+    specs: dict[str, AutherSpec] = {}
+    for name, place in names:
+        auther = authers.get(name)
+        if auther is None:
+            report.error(place, f"handler.auther: {_unknown(name, authers)}")
+            continue
+        auther.relayed = True
+        for user, where in auther.users:
+            if not user.password:
+                report.error(where, "password: empty: nobody could use it")
+        users |= dict.fromkeys(user for user, _ in auther.users)
+        spec = auther.spec()
+        if spec is not None:
+            specs[name] = spec
+    return RelayGroup(tuple(users), tuple(specs.values()))
+
+
+def tell_doubts(auther: Auther, report: Report) -> None:
+    """Report, once, what is wrong with an auther for a TUN service."""
+    doubts, auther.doubts = auther.doubts, Report()
+    report.errors += [line for line in doubts.errors if line not in report.errors]
+    report.warnings += [line for line in doubts.warnings if line not in report.warnings]
+    report.unsupported += [line for line in doubts.unsupported if line not in report.unsupported]
+    report.origins |= doubts.origins
+
+
+def _add_user(auther: Auther, node: Node) -> None:
+    """As a relay reads it; what is wrong with its shape is told elsewhere."""
+    entries = node.value if isinstance(node.value, dict) else {}
+    found = [
+        entries[key].node.value if key in entries else None for key in ("username", "password")
+    ]
+    if not any(isinstance(value, dict | tuple) for value in found) and found[0] is not None:
+        username, password = (text(value).encode() for value in found)  # type: ignore[arg-type]
+        auther.users.append((RelayUser(username, password), node.place))
 
 
 def _names(handler: dict[str, Entry], report: Report) -> list[tuple[str, str]] | None:

@@ -85,6 +85,9 @@ class NodeSpec(msgspec.Struct, frozen=True):
     mark: int = 0
     place: str = ""
 
+    def __repr__(self) -> str:
+        return f"NodeSpec({self.label!r})"  # options may hold keys
+
     @property
     def label(self) -> str:
         """How the status and the log call it: `wss 203.0.113.7:443`."""
@@ -129,6 +132,9 @@ class RelaySpec(msgspec.Struct, frozen=True):
     bridges: int | None = None
     read_timeout: float = READ_TIMEOUT
     place: str = ""
+
+    def __repr__(self) -> str:
+        return f"RelaySpec({self.name!r}, {self.carrier!r}, port={self.port})"
 
     @property
     def auth(self) -> bool:

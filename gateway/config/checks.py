@@ -8,6 +8,8 @@ from ipaddress import ip_address
 from itertools import combinations
 
 from gateway.config.auth import Auther
+from gateway.config.carrier_options import OVER_UDP
+from gateway.config.chain_model import RelaySpec
 from gateway.config.model import Interface, Network, Service
 from gateway.config.nets import cannot_be_a_peer, within
 from gateway.config.routers import Router
@@ -63,6 +65,28 @@ def _check_routes(first: Service, second: Service, report: Report) -> None:
                 if within(route.network, net.network):
                     there = f"is in {net.network} of the service at {two.place}"
                     report.error(one.place, f"route: {route.network} {there}")
+
+
+def check_relays(relays: Sequence[RelaySpec], services: Sequence[Service], report: Report) -> None:
+    """Report what relays cannot have beside each other, and what leads nowhere."""
+    for first, second in combinations(relays, 2):
+        there = f"the service at {first.place} has"
+        alike = (first.carrier in OVER_UDP) == (second.carrier in OVER_UDP)
+        covered = _covers(first.host, second.host) or _covers(second.host, first.host)
+        if alike and first.port == second.port and covered:
+            report.error(second.place, f"addr: {there} the port {first.port} too")
+    for relay in relays:
+        for service in services:
+            same = relay.carrier in OVER_UDP and service.role is Role.SERVER
+            covered = _covers(relay.host, service.host) or _covers(service.host, relay.host)
+            if same and relay.port == service.port and covered:
+                report.error(
+                    relay.place, f"addr: the service at {service.place} has the UDP port too"
+                )
+        servers = any(service.role is Role.SERVER for service in services)
+        if not (servers or relay.allow or relay.targets):
+            text = "leads nowhere: there is no TUN server here, no target and no allow"
+            report.warn(relay.place, f"relay: {text}")
 
 
 def check_authers(authers: Iterable[Auther], report: Report) -> None:

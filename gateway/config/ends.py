@@ -1,8 +1,11 @@
 """The ends of a service: its types, where it listens, which servers it may use."""
 
+from typing import TypeVar
+
 from gateway.config import addresses, host_options, shape
 from gateway.config.bag import Bag
 from gateway.config.model import Selector, Target
+from gateway.config.option import Option
 from gateway.config.outer import said
 from gateway.config.section import Values
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
@@ -17,6 +20,8 @@ from gateway.config.values import (
     text,
 )
 from gateway.protocol.forwarding import Role
+
+T = TypeVar("T")
 
 WEIGHT_LIMIT = 1 << 16
 
@@ -53,6 +58,16 @@ def _end(
         report.error(kind.place, f"{end}.type: expected one value: write tun")
         return inner, Node("tun", kind.place)
     return inner, Node(text(kind.value).lower() or None, kind.place)
+
+
+def read_listen(entries: dict[str, Entry], node: Node, report: Report) -> tuple[str, int]:
+    """Where a relay listens."""
+    return listen_of(entries, node, Role.SERVER, report)
+
+
+def read_targets(entries: dict[str, Entry], report: Report) -> tuple[Target, ...]:
+    """Where a relay leads every stream, if that is fixed."""
+    return targets_of(entries, "", report, chained=True)[0]
 
 
 def listen_of(entries: dict[str, Entry], node: Node, role: Role, report: Report) -> tuple[str, int]:
@@ -152,22 +167,32 @@ def _described(target: Target, node: dict[str, Entry], report: Report) -> Target
 
 def selector_of(entries: dict[str, Entry], bag: Bag, report: Report) -> Selector:
     """Which target is used. What stands in `metadata` counts where the selector has nothing."""
-    found: dict[str, Entry] = {}
+    forwarder: dict[str, Entry] = {}
     if "forwarder" in entries and isinstance(entries["forwarder"].node.value, dict):
         forwarder = entries["forwarder"].node.value
-        if "selector" in forwarder:
-            found = mapping_of(forwarder["selector"].node, "selector", report)
+    return read_selector(forwarder, bag, report)
+
+
+def read_selector(holder: dict[str, Entry], bag: Bag | None, report: Report) -> Selector:
+    """The `selector` of a forwarder or a hop; without it what the bag has, or defaults."""
+    found: dict[str, Entry] = {}
+    if "selector" in holder:
+        found = mapping_of(holder["selector"].node, "selector", report)
     shape.check_keys(found, shape.SELECTOR, "selector", report)
     given = Values(found, "selector", "", report)
     default = Selector()
-    strategy = given.get("strategy", host_options.strategy, said(bag, host_options.STRATEGY))
-    fails = given.get("maxfails", integer, said(bag, host_options.MAX_FAILS))
-    seconds = given.seconds("failtimeout", struct_duration, said(bag, host_options.FAIL_TIMEOUT))
+    strategy = given.get("strategy", host_options.strategy, _said(bag, host_options.STRATEGY))
+    fails = given.get("maxfails", integer, _said(bag, host_options.MAX_FAILS))
+    seconds = given.seconds("failtimeout", struct_duration, _said(bag, host_options.FAIL_TIMEOUT))
     for option in _SELECTOR_OPTIONS:
-        if option.name.lower() in found:
+        if bag is not None and option.name.lower() in found:
             report.origins[bag.service, option.name] = found[option.name.lower()].node.place
     return Selector(
         strategy or default.strategy,
         fails if fails is not None and fails > 0 else default.max_fails,
         seconds if seconds is not None and seconds > 0 else default.fail_timeout,
     )
+
+
+def _said(bag: Bag | None, option: Option[T]) -> T | None:
+    return None if bag is None else said(bag, option)

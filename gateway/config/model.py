@@ -13,12 +13,15 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.protocol.forwarding import Role
+
+if TYPE_CHECKING:
+    from gateway.config.chain_model import ChainSpec, RelaySpec
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -245,7 +248,8 @@ class Service(msgspec.Struct, frozen=True):
     `router` adds networks behind peers to `routes`. `p2p`: the last accepted peer gets
     every packet, and what peers send is for the host alone. `interface` and `mark` (0 for
     none) belong to the outer socket. `netns` is where the device lives, `netns_out` where
-    the socket does: a name under /run/netns or a path, None for where we are.
+    the socket does: a name under /run/netns or a path, None for where we are. `chain` is the
+    way to a client's targets, whose hosts it resolves: "" is the last relay itself.
     `place` says where the user wrote this, for messages.
     """
 
@@ -279,6 +283,7 @@ class Service(msgspec.Struct, frozen=True):
     netns: str | None = None
     netns_out: str | None = None
     commands: Commands = Commands()
+    chain: "ChainSpec | None" = None
     place: str = ""
 
     def __post_init__(self) -> None:
@@ -292,4 +297,5 @@ class Config(msgspec.Struct, frozen=True):
     instance: str
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     user: str | None = None
+    relays: "tuple[RelaySpec, ...]" = ()
     warnings: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from typing import cast
 from gateway.config import addresses, host_options, options, outer, shape
 from gateway.config.auth import Admitted, Auther, credentials_of
 from gateway.config.bag import Bag, check_side, gather
+from gateway.config.chains import Chains
 from gateway.config.ends import ends, listen_of, selector_of, targets_of
 from gateway.config.lans import accepted, advertised
 from gateway.config.model import (
@@ -24,7 +25,6 @@ from gateway.config.nets import within
 from gateway.config.option import Option
 from gateway.config.routers import Router, router_of
 from gateway.config.tree import Entry, Node, Report, mapping_of
-from gateway.config.unchained import refuse_chains
 from gateway.config.values import BadValueError, printable
 from gateway.protocol.forwarding import Role
 
@@ -50,14 +50,12 @@ def build_service(
     node: Node,
     authers: dict[str, Auther],
     routers: dict[str, Router],
+    chains: Chains,
     report: Report,
-    *,
-    chained: bool,
 ) -> Built | None:
     """The service a mapping describes; None if it is not a TUN service.
 
-    Problems are reported, and a default stands in for what is wrong. `chained` tells
-    that a chain was asked for and refused, so that a target without a host is no news.
+    Problems are reported, and a default stands in for what is wrong.
     """
     entries = mapping_of(node, "services", report)
     if not entries:
@@ -67,11 +65,13 @@ def build_service(
     handler, listener = ends(entries, node, report)
     if handler is None or listener is None:
         return None
-    chained = refuse_chains(handler, listener, report) or chained
+    chain, chained = chains.chain_of(handler, listener)
     shape.check_keys(entries, shape.SERVICE, "", report)
     shape.check_keys(handler, shape.HANDLER, "handler", report)
     shape.check_keys(listener, shape.LISTENER, "listener", report)
     targets, role = targets_of(entries, node.place, report, chained=chained)
+    if chained and role is Role.SERVER:
+        report.warn(node.place, "handler.chain: has no use on a server")
     host, port = listen_of(entries, node, role, report)
     bag = gather(entries, node.place, report)
     check_side(bag, role)
@@ -108,6 +108,7 @@ def build_service(
         mark=outer.said(bag, host_options.SO_MARK) or 0,
         netns=outer.said(bag, host_options.NETNS),
         netns_out=outer.said(bag, host_options.NETNS_OUT),
+        chain=chain if role is Role.CLIENT else None,
         commands=outer.commands(bag),
         place=node.place,
     )

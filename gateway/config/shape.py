@@ -12,7 +12,7 @@ from gateway.config.tree import Entry, Report
 Shape = dict[str, Standing]
 
 
-def _shape(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> Shape:
+def of(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> Shape:
     """Names as written in the docs, by what becomes of them."""
     return {
         **dict.fromkeys(used.split(), "used"),
@@ -22,45 +22,45 @@ def _shape(used: str, *, later: str = "", foreign: str = "", useless: str = "") 
     }
 
 
-TOP = _shape(
+TOP = of(
     "services authers routers log chains hops",
     foreign="api metrics profiling admissions bypasses resolvers hosts ingresses sds recorders "
     "limiters climiters rlimiters observers quotas caches",
     useless="tls loggers",
 )
-SERVICE = _shape(
+SERVICE = of(
     "name addr handler listener forwarder metadata interface sockopts",
     foreign="admission admissions bypass bypasses resolver hosts limiter climiter rlimiter "
     "recorders observer",
     useless="logger loggers status",
 )
-HANDLER = _shape(
+HANDLER = of(
     "type auther authers auth metadata chain chainGroup",
     foreign="retries limiter observer tls",
 )
-LISTENER = _shape(
+LISTENER = of(
     "type metadata chain chainGroup",
     foreign="tls auther authers auth",
 )
-SOCKOPTS = _shape("mark")
-FORWARDER = _shape("nodes selector", foreign="name hop targets")
-SELECTOR = _shape("strategy maxFails failTimeout", foreign="maxLatency")
-NODE_METADATA = _shape("backup weight", foreign="maxFails failTimeout")
-NODE = _shape(
+SOCKOPTS = of("mark")
+FORWARDER = of("nodes selector", foreign="name hop targets")
+SELECTOR = of("strategy maxFails failTimeout", foreign="maxLatency")
+NODE_METADATA = of("backup weight", foreign="maxFails failTimeout")
+NODE = of(
     "name addr metadata",
     foreign="interface netns sockopts bypass bypasses host network protocol path filter matcher "
     "http tls auth connector dialer resolver hosts admission",
 )
-ROUTER = _shape("name routes file redis http plugin reload")
-ROUTER_ROUTE = _shape("dst net gateway")
-AUTHER = _shape("name auths file redis http plugin reload")
-SOURCE_FILE = _shape("path")
-SOURCE_REDIS = _shape("addr db username password key type")
-SOURCE_HTTP = _shape("url timeout")
-PLUGIN = _shape("type addr token timeout tls")
-PLUGIN_TLS = _shape("secure serverName", later="caFile certFile keyFile", foreign="options")
-CREDENTIAL = _shape("username password networks", foreign="file")
-LOG = _shape("level", useless="format output rotation")
+ROUTER = of("name routes file redis http plugin reload")
+ROUTER_ROUTE = of("dst net gateway")
+AUTHER = of("name auths file redis http plugin reload")
+SOURCE_FILE = of("path")
+SOURCE_REDIS = of("addr db username password key type")
+SOURCE_HTTP = of("url timeout")
+PLUGIN = of("type addr token timeout tls")
+PLUGIN_TLS = of("secure serverName", later="caFile certFile keyFile", foreign="options")
+CREDENTIAL = of("username password networks", foreign="file")
+LOG = of("level", useless="format output rotation")
 
 
 def check_keys(entries: dict[str, Entry], shape: Shape, where: str, report: Report) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.config.carried_url import is_relay, parse_forward, parse_relay
 from gateway.config.fetch import Page, fetch
-from gateway.config.tree import Entry, Node, Report, entry
+from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.url import parse_listen
 from gateway.config.yaml import parse_json, parse_yaml
 from gateway.errors import ConfigError
@@ -20,6 +21,17 @@ _SUFFIXES = ("yaml", "yml", "json")
 
 
 _ETC = Path("/etc")
+CHAIN = "chain-0"
+"""GOST's name for what all `-F` make together."""
+_CERTIFICATES = tuple(
+    (*path, "tls", key)
+    for path in (
+        ("services", "listener"),
+        ("chains", "hops", "nodes", "dialer"),
+        ("hops", "nodes", "dialer"),
+    )
+    for key in ("certfile", "keyfile", "cafile")
+)
 
 
 def default_file(environment: Mapping[str, str] = os.environ, etc: Path = _ETC) -> Path | None:
@@ -37,7 +49,9 @@ def default_file(environment: Mapping[str, str] = os.environ, etc: Path = _ETC) 
     return None
 
 
-def read_tree(listens: Sequence[str], configs: Sequence[str], report: Report) -> Node:
+def read_tree(
+    listens: Sequence[str], configs: Sequence[str], report: Report, forwards: Sequence[str] = ()
+) -> Node:
     """Everything that was given, as one tree in which each service has a name.
 
     What cannot be read is reported and left out.
@@ -50,12 +64,40 @@ def read_tree(listens: Sequence[str], configs: Sequence[str], report: Report) ->
             report.take(error)
     services = []
     for number, listen in enumerate(listens, 1):
-        services.extend(parse_listen(listen, f"-L #{number}", report))
-    if services:
-        place = services[0].place
-        items = Node(tuple(services), place)
-        trees.append(Node({"services": Entry("services", place, items)}, place))
+        parse = parse_relay if is_relay(listen) else parse_listen
+        services.extend(parse(listen, f"-L #{number}", report))
+    hops = [parse_forward(forward, number, report) for number, forward in enumerate(forwards, 1)]
+    if forwards:
+        services = [_chained(service) for service in services]
+    if services or hops:
+        trees.append(_of_command_line(services, [hop for hop in hops if hop is not None]))
     return _named(merge(trees))
+
+
+def _of_command_line(services: Sequence[Node], hops: Sequence[Node]) -> Node:
+    place = (*services, *hops)[0].place if services or hops else "-F #1"
+    parts = {}
+    if services:
+        parts["services"] = Entry("services", place, Node(tuple(services), place))
+    if hops:
+        at = hops[0].place
+        parts_of_chain = [entry("name", CHAIN, at), Entry("hops", at, Node(tuple(hops), at))]
+        chain = mapping(parts_of_chain, at)
+        parts["chains"] = Entry("chains", at, Node((chain,), at))
+    return Node(parts, place)
+
+
+def _chained(service: Node) -> Node:
+    """A TUN service of the command line goes through the chain of all `-F`."""
+    if not isinstance(service.value, dict) or "forwarder" not in service.value:
+        return service
+    handler = service.value["handler"]
+    kind = handler.node.value
+    if not isinstance(kind, dict) or kind["type"].node.value != "tun":
+        return service
+    place = handler.place
+    led = replace(handler.node, value={**kind, "chain": entry("chain", CHAIN, place)})
+    return replace(service, value={**service.value, "handler": replace(handler, node=led)})
 
 
 def _read(config: str, number: int, report: Report) -> Node:
@@ -90,7 +132,7 @@ def _fetched(page: Page, report: Report) -> Node:
 
 
 def _anchored(tree: Node, file: Path) -> Node:
-    """The paths of sources are meant from the folder of the file that names them."""
+    """The paths of files are meant from the folder of the file that names them."""
     folder = Path(os.path.abspath(file)).parent  # noqa: PTH100  (it keeps links as they are)
 
     def anchor(path: Node) -> Node:
@@ -100,6 +142,8 @@ def _anchored(tree: Node, file: Path) -> Node:
 
     for holder in ("authers", "routers"):
         tree = _changed(tree, (holder, "file", "path"), anchor)
+    for keys in _CERTIFICATES:
+        tree = _changed(tree, keys, anchor)
     return tree
 
 

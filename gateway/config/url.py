@@ -11,7 +11,7 @@ target each), as in GOST.
 import base64
 import re
 from ipaddress import ip_address
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from gateway.config.option import Section, nearest
 from gateway.config.options import SECTIONS, find_option
@@ -67,13 +67,15 @@ def _services(value: str, place: str, report: Report) -> list[Node]:
     ]
     own = metadata.get("service")
     rest_of_it = [Entry("metadata", place, mapping(own.values(), place))] if own else []
-    selector = _selector(metadata.get("selector", {}), place)
-    targets = _targets(path.strip("/"))
-    found_ports = _ports(_unescape(address, "the address"))
+    selector = selector_entry(metadata.get("selector", {}), place)
+    targets = targets_in(path.strip("/"))
+    found_ports = each_port(unescape(address, "the address"))
     services = []
     for index, addr in enumerate(found_ports):
         nodes = _shared(targets, index, len(found_ports))
-        forwarder = [Entry("forwarder", place, _forwarder(nodes, selector, place))] if nodes else []
+        forwarder = (
+            [Entry("forwarder", place, forwarder_node(nodes, selector, place))] if nodes else []
+        )
         parts = [entry("addr", addr, place), *ends, *forwarder, *rest_of_it]
         services.append(mapping(parts, place))
     if selector and not targets:
@@ -106,7 +108,7 @@ def _short(value: str) -> str:
     return shown(re.split(r"[/?]", value, maxsplit=1)[0].rpartition("@")[2])
 
 
-def _ports(address: str) -> list[str]:
+def each_port(address: str) -> list[str]:
     """One HOST:PORT for each port of a range; anything else as it is."""
     host, _, ports = address.rpartition(":")
     found = _RANGE.fullmatch(ports)
@@ -120,11 +122,12 @@ def _ports(address: str) -> list[str]:
     return [f"{host}:{port}" for port in range(first, last + 1)]
 
 
-def _targets(path: str) -> list[str]:
+def targets_in(path: str) -> list[str]:
+    """The targets of a path: split at commas, each port of a range."""
     return [
         target
         for word in (path.split(",") if path else ())
-        for target in _ports(_unescape(word, "the target"))
+        for target in each_port(unescape(word, "the target"))
     ]
 
 
@@ -135,7 +138,7 @@ def _shared(targets: list[str], index: int, services: int) -> list[str]:
     return targets[index : index + 1]
 
 
-def _selector(given: dict[str, Entry], place: str) -> Entry | None:
+def selector_entry(given: dict[str, Entry], place: str) -> Entry | None:
     """GOST's defaults for what is not given, once something is."""
     found = {key: found for key, found in given.items() if not found.node.is_empty}
     if not found:
@@ -149,7 +152,7 @@ def _selector(given: dict[str, Entry], place: str) -> Entry | None:
     return Entry("selector", place, mapping(entries, place))
 
 
-def _unescape(text: str, what: str, *, plus: bool = False) -> str:
+def unescape(text: str, what: str, *, plus: bool = False) -> str:
     """Percent escapes to text. The text itself is not shown: it may be a secret."""
     if _BAD_ESCAPE.search(text):
         raise BadValueError(f"{what}: a '%' must be written %25 in a URL")
@@ -164,7 +167,7 @@ def _userinfo(userinfo: str, place: str) -> Node:
     username, colon, password = userinfo.partition(":")
     if not (colon or _is_address(username)):  # it may be a password alone, so it is not repeated
         raise BadValueError("before the @: write ADDRESS:PASSWORD, the client's and its passphrase")
-    return _auth(_unescape(username, "the user"), _unescape(password, "the password"), place)
+    return auth_node(unescape(username, "the user"), unescape(password, "the password"), place)
 
 
 def _is_address(text: str) -> bool:
@@ -175,17 +178,20 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _auth(username: str, password: str, place: str) -> Node:
+def auth_node(username: str, password: str, place: str) -> Node:
+    """`auth` as a file has it."""
     return mapping([entry("username", username, place), entry("password", password, place)], place)
 
 
 def _auth_option(
     metadata: dict[Section, dict[str, Entry]], place: str, report: Report
 ) -> Node | None:
-    """GOST's other way to write user and password: `auth=`, base64 of USER:PASSWORD."""
     found = metadata.get("listener", {}).pop("auth", None)
-    if found is None:
-        return None
+    return None if found is None else decode_auth(found, place, report)
+
+
+def decode_auth(found: Entry, place: str, report: Report) -> Node | None:
+    """GOST's other way to write user and password: `auth=`, base64 of USER:PASSWORD."""
     word = str(found.node.value).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
         raw = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
@@ -195,10 +201,11 @@ def _auth_option(
     if not colon:
         report.error(place, "auth: expected the base64 of USER:PASSWORD")
         return None
-    return _auth(username, password, place)
+    return auth_node(username, password, place)
 
 
-def _forwarder(targets: list[str], selector: Entry | None, place: str) -> Node:
+def forwarder_node(targets: list[str], selector: Entry | None, place: str) -> Node:
+    """`forwarder` as a file has it."""
     nodes = [
         mapping(
             [
@@ -214,24 +221,35 @@ def _forwarder(targets: list[str], selector: Entry | None, place: str) -> Node:
 
 
 def _metadata(query: str, place: str, report: Report) -> dict[Section, dict[str, Entry]]:
-    """The query's options by the section they go to; the first of doubles counts."""
+    """The query's options by the section they go to."""
     found: dict[Section, dict[str, Entry]] = {}
+    for given in pairs(query, place, report).values():
+        section, name = _destination(given.key)
+        entries = found.setdefault(section, {})
+        if name.lower() in entries:
+            report.error(place, f"{given.key}: given twice")
+        else:
+            entries[name.lower()] = Entry(name, place, given.node)
+    return found
+
+
+def pairs(query: str, place: str, report: Report) -> dict[str, Entry]:
+    """The options of a query by name, in lower case; the first of doubles counts."""
+    found: dict[str, Entry] = {}
     for pair in query.split("&"):
         if not pair:
             continue
         raw_key, _, raw_value = pair.partition("=")
         try:
-            key = _unescape(raw_key, "an option", plus=True)
-            value = _unescape(raw_value, key, plus=True)
+            key = unescape(raw_key, "an option", plus=True)
+            value = unescape(raw_value, key, plus=True)
         except BadValueError as error:
             report.error(place, str(error))
             continue
-        section, name = _destination(key)
-        entries = found.setdefault(section, {})
-        if name.lower() in entries:
+        if key.lower() in found:
             report.error(place, f"{key}: given twice")
         else:
-            entries[name.lower()] = entry(name, value, place)
+            found[key.lower()] = entry(key, value, place)
     return found
 
 
@@ -247,3 +265,12 @@ def _destination(key: str) -> tuple[Section, str]:
     if option.section == "selector":  # a file has it under the option's own name
         return option.section, option.name
     return option.section, key
+
+
+def without_userinfo(url: str) -> str:
+    """A URL as far as its host: what follows may hold secrets, as what precedes may."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "..."
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -25,6 +25,8 @@ from gateway.sources.run import Sources
 from gateway.supervisor import control
 from gateway.supervisor.admission import digest_of
 from gateway.supervisor.authers import Authers
+from gateway.supervisor.bridges import Certificate
+from gateway.supervisor.chains import ChainClient, led, open_chain
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.client_facts import client_facts
 from gateway.supervisor.commands import ServiceCommands, Step
@@ -34,6 +36,7 @@ from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.opening import Opened, open_service
+from gateway.supervisor.relayed import Relayed, forget_relayed
 from gateway.supervisor.report import Reporter
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.route_asking import RouteAsking
@@ -106,20 +109,15 @@ class Instance:
         self._around = [(LinkDns(s), ServiceCommands(s, config.instance)) for s in config.services]
         self._steward = self._start_steward()
         self.services = [
-            TunService(
-                service,
-                self._open(service, commands, cpus, open_device),
-                cpus,
-                self._state.key,
-                self._authers.of(service.authers),
-                dns,
-                commands,
-            )
+            self._service(service, dns, commands, open_device, cpus)
             for service, (dns, commands) in zip(config.services, self._around, strict=True)
         ]
         self._resolving = Resolving()
         for service in self.services:
             service.routed = self._routed(service)
+        self._relayed = Relayed(config, self.services)
+        certificate = Certificate(directory, owner)
+        self._relayed.open(certificate, self._authers, self._state.key, cpus, stack)
         self.user = process.leave_root(config.user, _kept(config))
         process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
@@ -154,6 +152,7 @@ class Instance:
             self._start_resolver()
         for service in self.services:
             service.fork()
+        self._relayed.start(self.loop, self._resolving, self.children)
         for service in self.services:
             service.dns.start(
                 self.loop, self._steward, service.opened.device, service.host.record_dns
@@ -215,11 +214,34 @@ class Instance:
             process.wipe(service.passphrase)
             for credential in service.credentials or ():
                 process.wipe(credential.password)
+        forget_relayed(self._config)
 
     def _run(
         self, service: TunService, step: Step, give_up: Callable[[], bool] | None = None
     ) -> None:
         service.commands.run(step, self._steward, service.opened.device.name, give_up=give_up)
+
+    def _service(
+        self,
+        config: model.Service,
+        dns: LinkDns,
+        commands: ServiceCommands,
+        open_device: OpenDevice,
+        cpus: tuple[int, ...],
+    ) -> TunService:
+        """Opened; of a chain the legs are its targets."""
+        opened = self._open(config, commands, cpus, open_device)
+        chain = None
+        if config.chain is not None:
+            with opened.outer:
+                legs = open_chain(config.chain, config)
+            self._stack.callback(legs.close)
+            chain = ChainClient(config.chain, legs, config, cpus)
+            config = led(config, legs)
+        tables = self._authers.of(config.authers)
+        service = TunService(config, opened, cpus, self._state.key, tables, dns, commands)
+        service.chain = chain
+        return service
 
     def _open(
         self,
@@ -332,6 +354,7 @@ class Instance:
         """In the order packets flow: no new ones come in, then what is queued goes out."""
         self.children.stop("tun-reader")
         self.children.stop("udp-worker")
+        self.children.stop("bridge")
         self.children.stop("resolver")
         event(_log, logging.INFO, "stopped", instance=self._config.instance)
 
@@ -343,6 +366,7 @@ class Instance:
     def _forget_services(self) -> None:
         for service in self.services:
             service.forget()
+        self._relayed.forget()
 
 
 def _kept(config: model.Config) -> tuple[str, ...]:
@@ -354,6 +378,7 @@ def _kept(config: model.Config) -> tuple[str, ...]:
 
 def _authers(config: model.Config, key: bytes, boot: float) -> Authers:
     specs = {spec.name: spec for service in config.services for spec in service.authers}
+    specs |= {spec.name: spec for relay in config.relays for spec in relay.authers}
     return Authers(specs.values(), lambda password: digest_of(password, key), boot)
 
 

@@ -19,6 +19,7 @@ from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.advertising import SCAN_INTERVAL, Advertising
 from gateway.supervisor.authers import AutherTable
+from gateway.supervisor.chains import ChainClient
 from gateway.supervisor.children import Children, Kind, Member, Spec
 from gateway.supervisor.commands import ServiceCommands
 from gateway.supervisor.dns import LinkDns
@@ -74,6 +75,7 @@ class TunService:
         self.dns = dns
         self.commands = commands
         self.routed: Routed | None = None
+        self.chain: ChainClient | None = None
         self.lans: Lans | None = None
         self.advertising: Advertising | None = None
         with opened.inner:
@@ -116,6 +118,9 @@ class TunService:
             self.uplink = uplink = UplinkDriver(
                 self.config, sock, loop, ask, self.host, advertising, path_mtu, self.opened.spare
             )
+            if self.chain is not None:
+                uplink.connected = self.chain.on_connect
+                self.chain.start(loop, self.host.keep_outside, uplink.register)
             self.traffic.begin(0)
             with self.opened.inner:
                 self._scan(advertising, uplink)
@@ -142,6 +147,8 @@ class TunService:
                 (cpu,) if workers > 1 else self._cpus,
                 partial(self._build_worker, index),
             )
+        if self.chain is not None:
+            self.chain.fork(self._children, self.opened.outer)
         if self.uplink is not None:
             self.uplink.start()
 
@@ -171,6 +178,8 @@ class TunService:
         self.admission.forget()
         if self.uplink is not None:
             self.uplink.forget()
+        if self.chain is not None:
+            self.chain.forget()
 
     def stop(self) -> None:
         """Take back what was told and changed. The children are gone by now."""

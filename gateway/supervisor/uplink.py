@@ -74,6 +74,8 @@ class UplinkDriver:
         )
         self.path_mtu = path_mtu
         self.bad_acks = 0
+        self.connected: Callable[[socket.socket, Endpoint], None] | None = None
+        """Called after the socket was connected anew: a chain's leg must know its port."""
         self._name = service.name
         self._sock = sock
         self._spare = spare
@@ -129,6 +131,11 @@ class UplinkDriver:
             self.machine.source_gone(self._loop.boot)
         self._act()
 
+    def register(self) -> None:
+        """Begin anew from another port: the way to the server is another one."""
+        self.machine.source_gone(self._loop.boot)
+        self._act()
+
     def tick(self) -> None:
         """Notice a change of the host's own address. A few times a second."""
         connected = self.machine.state not in (State.RESOLVING, State.LOST)
@@ -172,11 +179,15 @@ class UplinkDriver:
 
     def _connect(self, endpoint: Endpoint) -> None:
         host = str(unpack_address(endpoint.address))
-        self._host.keep_outside(*self._servers(endpoint))
+        if self.connected is None:
+            self._host.keep_outside(*self._servers(endpoint))
         try:
             udp.connect(self._sock, host, endpoint.port, endpoint.scope)
         except OSError as error:
             self._failed(error)
+            return
+        if self.connected is not None:
+            self.connected(self._sock, endpoint)
 
     def _servers(self, endpoint: Endpoint) -> list[Endpoint]:
         """What must stay outside the tunnel while this one is asked."""

@@ -7,7 +7,6 @@ import pytest
 from gateway.config.option import WHERE, nearest
 from gateway.config.options import OPTIONS, find_option, nearest_option, used_options
 from gateway.config.shape import HANDLER, LISTENER
-from gateway.config.unchained import CHAIN_KEYS
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 

@@ -1,0 +1,50 @@
+"""Options of kcp: `kcp.NAME` in metadata, and the map `kcp.config`, as GOST reads them."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from gateway.config.chain_model import Options
+from gateway.config.option import nearest
+from gateway.config.tree import Entry, Report
+from gateway.protocol.kcp_options import KcpOptions, kcp_options
+
+_FILES = ("config", "configfile", "c")
+_BARE = frozenset({"tcp", "backlog"})
+_NAMES = (*(f"kcp.{each.name}" for each in dataclasses.fields(KcpOptions)), "kcp.mode")
+
+
+def kcp_of(given: Iterable[Entry], report: Report) -> Options:
+    """Fields of `KcpOptions`, each as `kcp.FIELD`. Problems are reported."""
+    options: dict[str, object] = {}
+    config: dict[str, object] | None = None
+    place = ""
+    for entry in given:
+        name = entry.key.lower().removeprefix("kcp.")
+        place = place or entry.place
+        if name in _FILES:
+            config = _map(entry, report)
+        elif name == entry.key.lower() and name not in _BARE:
+            near = nearest(f"kcp.{name}", list(_NAMES))
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(_NAMES)}"
+            report.error(entry.place, f"unknown option {entry.key}: {hint}")
+        elif isinstance(entry.node.value, dict | tuple):
+            report.error(entry.place, f"{entry.key}: expected one value")
+        elif name != "backlog":
+            options[name] = entry.node.value
+    try:
+        found, warnings = kcp_options(options, config)
+    except ValueError as error:
+        report.error(place, str(error))
+        return {}
+    for warning in warnings:
+        report.warn(place, warning)
+    return {f"kcp.{each.name}": getattr(found, each.name) for each in dataclasses.fields(found)}
+
+
+def _map(entry: Entry, report: Report) -> dict[str, object]:
+    if not isinstance(entry.node.value, dict):
+        report.error(
+            entry.place, f"{entry.key}: a file is not read by this program: write its values here"
+        )
+        return {}
+    return {name: found.node.value for name, found in entry.node.value.items()}
