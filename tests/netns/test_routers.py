@@ -286,3 +286,23 @@ def test_a_plugin_is_asked_for_what_leads_to_nobody(net):
     put(folder / "mode", "never")
     reaches(net.lab.clients[2], H1)
     put(folder / "mode", "ok")
+
+
+def test_a_device_that_outlives_the_gateway_keeps_no_route(net):
+    """Taken back at the end, and after a kill by the next start."""
+    host = net.lab.server
+    host.run("ip", "tuntap", "add", "tun7", "mode", "tun")
+    routes = net.lab.directory / "routes"
+    put(routes, f"{LAN1} {C1}\n{LAN2} {C2}\n")
+    server = hub(net, f"file: {{path: {routes}}}", more=", name: tun7")
+    both = {LAN1: C1, LAN2: C2}
+    wait_for(lambda: host_routes(net) == both, 5.0, "the routes")
+    server.process.send(signal.SIGKILL)
+    server.process.wait()
+    host.run("ip", "route", "replace", LAN1, "via", C1, "dev", "tun7", "proto", "71", check=False)
+    put(routes, f"{LAN2} {C2}\n")
+    server.restart()
+    server.expect_ready()
+    wait_for(lambda: host_routes(net) == {LAN2: C2}, 5.0, "the leftovers to go")
+    assert server.stop() == 0
+    assert host_routes(net) == {}
