@@ -22,9 +22,7 @@ _JUDGED = 128
 class Congestion:
     """The window of one direction of one session. Times in seconds."""
 
-    def __init__(
-        self, limit: int, *, patience: float = 0.0, tolerance: float = 0.15
-    ) -> None:
+    def __init__(self, limit: int, *, patience: float = 0.0, tolerance: float = 0.15) -> None:
         """`patience`: how long the other end may wait with an answer."""
         self._patience = patience
         self.window = min(START, limit)
