@@ -6,7 +6,8 @@ for him, for a bounded time, and when there are too many strangers the oldest ha
 conversation with another number replaces the one of its address by its first segment.
 
 Everything else that comes is noise, and counted: noise (no packet under this key), bad-kcp,
-unknown-session (of a conversation that is over, or was before a restart).
+unknown-session (of a conversation that is over, or was before a restart; a few in each turn
+are told so).
 """
 
 import asyncio
@@ -18,7 +19,11 @@ from gateway.carriers.kcp_crypt import make_crypt
 from gateway.carriers.kcp_session import Session, conversation, opening, smux_options
 from gateway.carriers.kcp_wire import Address, Wire, prepare
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Remote
+from gateway.protocol import kcp
 from gateway.protocol.kcp_options import KcpOptions
+
+MOST_DISOWNED = 32
+"""In one turn: noise shall not make us send more than it does."""
 
 
 class KcpDoor(Listener):
@@ -46,6 +51,7 @@ class KcpDoor(Listener):
         self._strangers: dict[Session, float] = {}
         self._touched: dict[Session, None] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._disowned = 0
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._wire = Wire(sock, make_crypt(options.crypt, options.key), self, counts)
@@ -76,7 +82,7 @@ class KcpDoor(Listener):
             begun = (opening(packet, replaces=session is not None) for packet in packets)
             conv = next((each for each in begun if each is not None), None)
             if conv is None:
-                self._counts.count("unknown-session")
+                self._disown(address, packets[0])
                 return
             session = self._enter(address, conv, session)
             if session is None:
@@ -86,6 +92,7 @@ class KcpDoor(Listener):
 
     def on_turn(self) -> None:
         """Everybody's are taken."""
+        self._disowned = 0
         touched, self._touched = self._touched, {}
         for session in touched:
             session.turn()
@@ -93,6 +100,14 @@ class KcpDoor(Listener):
     def on_refused(self) -> None:
         """Of whom is not said."""
         self._counts.count("refused")
+
+    def _disown(self, address: Address, packet: memoryview) -> None:
+        """Tell who goes on with what is over, if it is one of ours, to begin anew."""
+        self._counts.count("unknown-session")
+        conv = conversation(packet)
+        if conv is not None and not self._closing and self._disowned < MOST_DISOWNED:
+            self._disowned += 1
+            self._wire.send([kcp.farewell(conv)], address)
 
     def _enter(self, address: Address, conv: int, former: Session | None) -> Session | None:
         if former:

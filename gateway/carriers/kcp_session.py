@@ -5,8 +5,8 @@ acknowledgements and new data together. What is written in a turn leaves togethe
 one compressed piece. Kept in memory are the windows of KCP, eight groups of the decoder, one
 chunk of compressed data, and the backlog, which the owner watches.
 
-There is no handshake and no goodbye in KCP. `answered` is told when the other end first
-acknowledges; who has owed us that for `SILENCE` seconds, or sent nothing readable, is gone.
+There is no handshake in KCP, and no goodbye but between two of ours. `answered` is told when
+the other end first acknowledges; who has owed us that for `SILENCE` seconds is gone.
 """
 
 import asyncio
@@ -215,7 +215,9 @@ class Session(Stream):
             self._owing_since = now
         self._owing = owing
         silent = now - max(self._heard, self._owing_since) if owing else 0.0
-        if silent > SILENCE or self._kcp.dead:
+        if self._kcp.left:
+            self._end("ended by the other end")
+        elif silent > SILENCE or self._kcp.dead:
             self._end(f"no answer for {silent:.0f} s")
         elif self._closing and not owing and not self.backlog:
             self._end("")
@@ -282,6 +284,8 @@ class Session(Stream):
             if timer:
                 timer.cancel()
         self._pending.clear()
+        if self._kcp.kin and not self._kcp.left:
+            self._wire.send([kcp.farewell(self.conv)], self.address)
         self._tell_ended(self)
         if self._receiver:
             self._loop.call_soon(self._receiver.on_end, self.reason)

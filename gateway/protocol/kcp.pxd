@@ -10,6 +10,7 @@ cdef long long _MASK
 cdef class Kcp:
     cdef public long long conv
     cdef public bint kin
+    cdef public bint left
     cdef public bint dead
     cdef public double srtt
     cdef public double rto

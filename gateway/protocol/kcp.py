@@ -21,7 +21,8 @@ full here and cut on the wire.
 
 What stock KCP ignores in a TELL says that an end is one of ours (`GREETING` as sn): it answers
 every burst at once, so that a longer way back is a queue and not patience, and what waits
-behind a gap is acknowledged twice.
+behind a gap is acknowledged twice. `FAREWELL` there ends the conversation: its sender has left
+it, or does not know it.
 
 Bounds: `receive_window` segments received and not read; sent ones by the other's window.
 `kcp.pxd` has the types this is compiled with.
@@ -43,6 +44,7 @@ RTO_LEAST, RTO_LEAST_NODELAY, RTO_MOST = 0.1, 0.03, 60.0
 TRANSMISSIONS = 20
 REORDER_STEP, REORDER_MOST = 8, 256
 GREETING = 0x67772D31
+FAREWELL = 0x67772D30
 GREETINGS = 4
 """Times it is said, with the first packets."""
 PROBE_FIRST, PROBE_MOST = 0.5, 120.0
@@ -72,6 +74,7 @@ class Kcp:
     ) -> None:
         self.conv = conv
         self.kin = False
+        self.left = False
         self.dead = False
         self.srtt = 0.0
         self.rto = RTO_START
@@ -179,6 +182,8 @@ class Kcp:
             elif sn == GREETING and not self.kin:
                 self.kin = True
                 self._congestion.answered_at_once()
+            elif sn == FAREWELL and self.kin:
+                self.left = True
             if fresh:
                 self.peer_window = wnd
             self._forget(una)
@@ -397,3 +402,8 @@ class Kcp:
             self.conv, cmd, 0, min(self._told, 0xFFFF), ts, sn & _MASK,
             self._expected & _MASK, length,
         )  # fmt: skip
+
+
+def farewell(conv: int) -> bytes:
+    """The packet that ends a conversation for one of ours, and is nothing to stock."""
+    return HEAD.pack(conv, TELL, 0, 32, 0, FAREWELL, 0, 0)

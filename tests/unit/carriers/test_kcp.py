@@ -341,6 +341,49 @@ def test_a_new_conversation_from_the_same_address_replaces_the_old():
     run(main())
 
 
+def test_who_leaves_says_so():
+    async def main():
+        async with serving() as served, dialled(served.port) as (stream, taker):
+            stream.write(b"hello")
+            accepted, got = await served.next()
+            await got.has(5)
+            accepted.write(b"hello")
+            await taker.has(5)
+            stream._trunk._lower.abort()
+            assert "ended by the other end" in await got.ended()
+            assert not served.listener._sessions
+
+    run(main())
+
+
+def test_a_restarted_listener_says_that_it_does_not_know():
+    async def main():
+        sock = a_socket()
+        address = sock.getsockname()
+        async with serving(sock=sock) as before:
+            stream = await kcp.dial("127.0.0.1", before.port, kcp=QUICK)
+            taker = Taker()
+            stream.start(taker)
+            stream.write(os.urandom(50_000))
+            accepted, got = await before.next()
+            await got.has(50_000)
+            accepted.write(b"hello")
+            await taker.has(5)
+            # As by SIGKILL: nobody is told.
+            before.listener._wire.close()
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(address)
+        async with serving(sock=sock) as after:
+            stream.write(b"still there?")
+            assert "ended by the other end" in await taker.ended()
+            assert after.counts["unknown-session"] > 0
+            async with dialled(after.port) as (again, _):
+                again.write(b"hello")
+                assert await (await after.next())[1].has(5) == b"hello"
+
+    run(main())
+
+
 def test_who_does_not_answer_any_more_is_gone(monkeypatch):
     monkeypatch.setattr(kcp_session, "SILENCE", 0.3)
 

@@ -179,6 +179,16 @@ def test_two_of_ours_know_each_other_and_stock_hears_nothing_of_it(module):
     assert one.kin
 
 
+def test_only_kin_can_say_farewell(module):
+    end, stock = an_end(module), Stock()
+    stock.receive(module.farewell(CONV), 1.0)
+    end.receive(module.farewell(CONV), 1.0)
+    assert not end.left
+    end.receive(segment(TELL, sn=GREETING), 1.0)
+    end.receive(module.farewell(CONV), 1.0)
+    assert end.left
+
+
 def test_the_greeting_comes_with_the_first_packets_only(module):
     end = an_end(module, greets=True)
     assert end.flush(1.0) == []
