@@ -35,6 +35,7 @@ LINES = 200
 GRACE = 5.0
 """Seconds more than a command's own limit that the steward's answer may take."""
 _MESSAGE_BYTES = 4096
+_NOT_ITS_OWN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEVICE = re.compile(r"[A-Za-z0-9_.@:+][A-Za-z0-9_.@:+-]{0,14}")
 _GONE = Outcome(126, "cannot be run: the process that runs commands as root is gone")
 
@@ -75,9 +76,11 @@ class Steward:
         self._waiting: deque[_Waiting] = deque()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_ITS_OWN)
         self._pid = os.fork()
         if self._pid == 0:
             _become_steward(theirs, self._tasks, title, forget)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_ITS_OWN)
         theirs.close()
         self._alive = True
         loop.watch(self._socket.fileno(), lambda _: self._on_answer())
@@ -155,9 +158,10 @@ def _become_steward(
     status = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _NOT_ITS_OWN:
             # Not ignored: that would be inherited by the commands.
             signal.signal(number, _ignore)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_ITS_OWN)
         process.close_all_except((0, 1, 2, end.fileno()))
         process.forget_standard_input()
         gc.freeze()
