@@ -84,6 +84,27 @@ def test_bytes_go_both_ways(options):
     run(main())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_socket_for_both_families(host):
+    async def main():
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("::", 0))
+        async with serving(sock=sock) as served:
+            taker = Taker()
+            stream = await kcp.dial(host, served.port, kcp=QUICK)
+            stream.start(taker)
+            stream.write(b"hello")
+            accepted, got = await served.next()
+            assert await got.has(5) == b"hello"
+            assert accepted.remote.host == host
+            assert stream.remote.host == host
+            stream.close()
+            await taker.ended()
+
+    run(main())
+
+
 def test_streams_to_one_place_share_a_conversation():
     async def main():
         async with serving() as served:
