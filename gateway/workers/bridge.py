@@ -6,7 +6,8 @@ scratch memory that bursts go through.
 """
 
 import asyncio
-import encodings.idna  # noqa: F401  (imported lazily else, when root's files are out of reach)
+import concurrent.futures.thread  # noqa: F401  (these two are imported lazily else,
+import encodings.idna  # noqa: F401  when root's files are out of reach)
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Coroutine, Iterable

@@ -6,7 +6,7 @@ from gost import linked
 from networks import PORT, Network
 
 SERVER, ONE, TWO = "192.168.123.1", "192.168.123.2", "192.168.123.3"
-CARRIERS = ["tcp", "tls", "ws", "wss"]
+CARRIERS = ["tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "kcp"]
 QUICK = "&ttl=1s"
 
 
