@@ -22,7 +22,6 @@ from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
     DeviceStatus,
     OffloadStatus,
-    PeerStatus,
     ProcessStatus,
     RingStatus,
     ServiceStatus,
@@ -31,14 +30,13 @@ from gateway.protocol.messages import (
     TargetStatus,
     UplinkStatus,
 )
-from gateway.protocol.packet import ANY, unpack_address
-from gateway.protocol.peer import Peer
+from gateway.protocol.packet import unpack_address
 from gateway.protocol.targets import Standing
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import Member
 from gateway.supervisor.host_report import host_status, judge_steward
-from gateway.supervisor.hub import Hub
 from gateway.supervisor.lans import FATES
+from gateway.supervisor.peer_report import peers
 from gateway.supervisor.service import TunService
 from gateway.supervisor.source_report import sources
 from gateway.supervisor.steward import Steward
@@ -131,7 +129,7 @@ class Reporter:
             processes=tuple(self._member(member, now) for member in service.members),
             rings=_rings(service),
             sockets=_sockets(service),
-            peers=_peers(service, problems, boot),
+            peers=peers(service, problems, boot),
             uplink=_uplink(service, problems, totals, boot),
             counters={name: totals[name] for name in NAMES if "drop_" not in name},
             drops=_drops(totals),
@@ -294,53 +292,6 @@ def _sockets(service: TunService) -> tuple[SocketStatus, ...]:
     return tuple(found)
 
 
-def _peers(service: TunService, problems: list[str], boot: float) -> tuple[PeerStatus, ...]:
-    hub = service.hub
-    if hub is None:
-        return ()
-    found = []
-    for peer in hub.peers:
-        conflict = peer.in_conflict(boot)
-        if conflict:
-            addresses = ", ".join(str(unpack_address(a)) for a in peer.addresses)
-            problems.append(
-                f"service {service.config.name}: two hosts claim {addresses}; "
-                f"{peer.endpoint} has it"
-            )
-        found.append(_peer(service, hub, peer, conflict, hub.last_seen(peer, boot), boot))
-    return tuple(found)
-
-
-def _peer(
-    service: TunService, hub: Hub, peer: Peer, conflict: bool, last_seen: float, boot: float
-) -> PeerStatus:
-    rx_packets, rx_bytes, tx_packets, tx_bytes, tx_dropped, single = service.traffic.row(peer.slot)
-    said = hub.lans.said(peer.slot)
-    networks = (*service.networks.behind(peer.addresses), *service.networks.led(peer.slot))
-    return PeerStatus(
-        addresses=tuple(str(unpack_address(address)) for address in peer.addresses),
-        endpoint=str(peer.endpoint),
-        local="" if peer.local == ANY else str(unpack_address(peer.local)),
-        since_seconds=boot - peer.since,
-        last_seen_seconds=boot - last_seen,
-        lease_left_seconds=peer.lease.until - boot,
-        rtt_ms=said.rtt * 1000 if said is not None and said.rtt is not None else None,
-        loss_percent=said.loss * 100 if said is not None and said.loss is not None else None,
-        rx_packets=rx_packets,
-        rx_bytes=rx_bytes,
-        tx_packets=tx_packets,
-        tx_bytes=tx_bytes,
-        tx_dropped=tx_dropped,
-        single_sends=bool(single),
-        heartbeats=peer.heartbeats,
-        moves=peer.moves,
-        conflict=conflict,
-        networks=tuple(_network(*net) for net in networks),
-        advertised=hub.lans.status(peer.slot, hub.peers),
-        software=said.software if said is not None else "",
-    )
-
-
 def _uplink(
     service: TunService, problems: list[str], totals: dict[str, int], boot: float
 ) -> UplinkStatus | None:
@@ -394,8 +345,3 @@ def _target(standing: Standing) -> TargetStatus:
 def endpoint_or_name(host: str, port: int) -> str:
     """`vpn.example.com:8421`, `203.0.113.7:8421`, `[2001:db8::1]:8421`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _network(prefix: bytes, length: int) -> str:
-    address = unpack_address(prefix)
-    return f"{address}/{length - 96 if address.version == 4 else length}"
