@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from gateway.config import addresses, shape
 from gateway.config.model import (
     FILE_SECONDS,
@@ -152,21 +154,30 @@ def _plugin(entries: dict[str, Entry], where: str, report: Report) -> PluginSpec
         )
     url = section.needed("addr", _url, "write the plugin's URL")
     timeout = section.seconds("timeout", _bounded(TIMEOUT_LIMIT), 0.0) or PLUGIN_SECONDS
-    verify, server_name = _tls(section)
     token = section.secret("token")
-    return PluginSpec(url, token, timeout, verify, server_name) if url else None
+    return _tls(section, PluginSpec(url, token, timeout)) if url else None
 
 
-def _tls(section: Values) -> tuple[bool, str]:
-    """Whether to verify the server, and as whom. Without `tls` it is verified, as in GOST."""
+def _tls(section: Values, plugin: PluginSpec) -> PluginSpec:
+    """The plugin with what `tls` says of it. Without, it is verified, as in GOST."""
     where = f"{section.where}.tls"
     tls = _section(section.entries, "tls", section.where, shape.PLUGIN_TLS, section.report)
     if tls is None:
-        return True, ""
-    verify = tls.get("secure", boolean, False)
-    if not verify:
+        return plugin
+    verify, authority = tls.get("secure", boolean, False), tls.get("cafile", printable, "")
+    if not verify and not authority:
         tls.report.warn(tls.place, f"{where}: anybody can pose as the plugin: write secure: true")
-    return verify, tls.get("servername", printable, "")
+    certificate, key = tls.get("certfile", printable, ""), tls.get("keyfile", printable, "")
+    if key and not certificate:
+        tls.report.error(tls.place, f"{where}.keyFile: has no use without certFile")
+    return msgspec.structs.replace(
+        plugin,
+        verify=verify,
+        server_name=tls.get("servername", printable, ""),
+        ca_file=authority,
+        cert_file=certificate,
+        key_file=key,
+    )
 
 
 def _url(value: Scalar) -> str:

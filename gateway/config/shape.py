@@ -58,7 +58,7 @@ SOURCE_FILE = of("path")
 SOURCE_REDIS = of("addr db username password key type")
 SOURCE_HTTP = of("url timeout")
 PLUGIN = of("type addr token timeout tls")
-PLUGIN_TLS = of("secure serverName", later="caFile certFile keyFile", foreign="options")
+PLUGIN_TLS = of("secure serverName caFile certFile keyFile", foreign="options")
 CREDENTIAL = of("username password networks", foreign="file")
 LOG = of("level", useless="format output rotation")
 

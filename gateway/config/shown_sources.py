@@ -125,9 +125,15 @@ def _plugin(spec: PluginSpec) -> Document:
     if spec.token:
         document["token"] = HIDDEN
     document["timeout"] = seconds(spec.timeout)
-    if spec.server_name or not spec.verify:
-        tls: dict[str, Document] = {"secure": spec.verify}
-        document["tls"] = {**tls, "serverName": spec.server_name} if spec.server_name else tls
+    named = {
+        "serverName": spec.server_name,
+        "caFile": spec.ca_file,
+        "certFile": spec.cert_file,
+        "keyFile": spec.key_file,
+    }
+    said = {key: value for key, value in named.items() if value}
+    if said or not spec.verify:
+        document["tls"] = {"secure": spec.verify, **said}
     return document
 
 

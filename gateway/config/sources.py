@@ -29,6 +29,8 @@ _CERTIFICATES = tuple(
         ("services", "listener"),
         ("chains", "hops", "nodes", "dialer"),
         ("hops", "nodes", "dialer"),
+        ("authers", "plugin"),
+        ("routers", "plugin"),
     )
     for key in ("certfile", "keyfile", "cafile")
 )

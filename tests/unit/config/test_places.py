@@ -94,6 +94,22 @@ def test_a_plugin(load):
     assert config.warnings == ()
 
 
+def test_the_files_of_a_plugins_tls(load):
+    config = load(
+        yaml=text(
+            "auther: one",
+            auther(
+                'plugin: {type: http, addr: "https://p",'
+                " tls: {secure: true, caFile: /ca, certFile: /c, keyFile: /k}}",
+            ),
+        )
+    )
+    assert spec(config).plugin == PluginSpec(
+        "https://p", ca_file="/ca", cert_file="/c", key_file="/k"
+    )
+    assert config.warnings == ()
+
+
 def test_a_plugin_makes_the_rest_idle(load):
     config = load(
         yaml=text(
@@ -168,8 +184,8 @@ def test_a_relative_path_is_meant_from_the_file_that_names_it(tmp_path, monkeypa
             '10:12: authers.plugin.type: "grpc" is not supported: write http',
         ),
         (
-            ["plugin: {type: http, addr: 'http://h', tls: {caFile: x}}"],
-            "10:48: authers.plugin.tls.caFile: not supported yet: leave it out",
+            ["plugin: {type: http, addr: 'http://h', tls: {secure: true, keyFile: x}}"],
+            "10:42: authers.plugin.tls.keyFile: has no use without certFile",
         ),
     ],
 )
