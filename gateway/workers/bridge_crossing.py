@@ -1,10 +1,12 @@
 """Where one stream meets one UDP socket: bursts both ways, and what gives when it is slow.
 
 From the socket: some bursts a wake-up, framed, one write. A stream that owes more than its
-`high` gets nothing; what comes meanwhile waits here, bounded by bytes and by age, and the
-oldest goes first: a datagram that is late is worth less than one that is lost, as those in
-the tunnel would only wait and send again. How much a stream may owe follows how fast it
-has been, so that a slow path does not mean a long wait.
+`high` gets nothing until it says that there is room. It says so only if the last write made
+it owe too much, so nothing else than that may hold back the next one. What comes meanwhile
+waits here, bounded by bytes and by age, and the oldest goes first: a datagram that is late
+is worth less than one that is lost, as those in the tunnel would only wait and send again.
+How much a stream may owe follows how fast it has been, so that a slow path does not mean a
+long wait.
 
 To the socket: whole datagrams as they come, runs of one size as one group. A socket
 without room drops; nothing here waits, and neither does the stream.
@@ -79,7 +81,7 @@ class Crossing:
         now = self._loop.time()
         if self._crowded_at is not None:
             self._learn_speed(now - self._crowded_at)
-        while self._queue and self.stream.backlog <= self.stream.high:
+        while self._queue and self._crowded_at is None:
             self._drop_late(now)
             if self._queue:
                 waiting = self._queue.popleft()
@@ -119,7 +121,7 @@ class Crossing:
             return
         self.last_datagram = self._loop.time()
         datagrams = self._packer.datagrams - before
-        if self._queue or self.stream.backlog > self.stream.high:
+        if self._crowded_at is not None:
             self._wait(_Waiting(bytes(frames), self.last_datagram, datagrams))
         else:
             self._write(frames, datagrams)

@@ -27,6 +27,7 @@ class SlowStream(Stream):
         self.written = b""
         self.sent = 0
         self.aborted = False
+        self.crowded = False
         self.receiver = None
 
     def start(self, receiver):
@@ -34,6 +35,7 @@ class SlowStream(Stream):
 
     def write(self, data):
         self.written += bytes(data)
+        self.crowded |= self.backlog > self.high
 
     @property
     def backlog(self):
@@ -41,7 +43,8 @@ class SlowStream(Stream):
 
     def send(self, size=None):
         self.sent = len(self.written) if size is None else self.sent + size
-        if self.backlog <= self.low:
+        if self.crowded and self.backlog <= self.low:
+            self.crowded = False
             self.receiver.on_room()
 
     def pause(self): ...
@@ -150,6 +153,27 @@ def test_what_a_stream_may_owe_follows_its_speed(run, sockets):
             stream.send()
             assert stream.high == pytest.approx(expected, rel=0.01)
             assert stream.low == stream.high // 4
+
+    run(body())
+
+
+def test_a_stream_that_got_slower_goes_on(run, sockets):
+    """What it may owe shrinks below what it owes: it must be written to, or it never tells."""
+
+    async def body() -> None:
+        clock = Clock(asyncio.get_running_loop())
+        stream, crossing = crossed(sockets)
+        while not crossing_waits(crossing):
+            burst(sockets, crossing)
+        clock.now += 10.0
+        stream.send(stream.backlog - stream.low)
+        assert stream.backlog > stream.high == LEAST_HIGH
+        for _ in range(5):
+            before = len(stream.written)
+            burst(sockets, crossing)
+            clock.now += 0.01
+            stream.send(max(0, stream.backlog - stream.low))
+            assert len(stream.written) > before
 
     run(body())
 
