@@ -38,7 +38,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 """Room to rooms, or to single modules of one. Its own room and `errors` are everyone's."""
 
-WORKERS = frozenset({"tun_reader", "udp_worker", "bridge", "resolver", "exporter"})
+WORKERS = frozenset(
+    {"tun_reader", "udp_worker", "bridge_relay", "bridge_chain", "resolver", "exporter"}
+)
 """What the children run. They share what lies beside them in the room, never each other."""
 
 IMPURE = frozenset(

@@ -40,8 +40,8 @@ from gateway.supervisor.loop import Loop
 from gateway.supervisor.relay_users import RelayUsers, address_of
 from gateway.supervisor.resolving import Resolving, Verdict
 from gateway.workers.base import Child, Place
-from gateway.workers.bridge_carriers import DATAGRAMS, prepare_listen
-from gateway.workers.bridge_relay import Listen, RelayBridge, RelayParts
+from gateway.workers.bridge_carriers import DATAGRAMS, Listen, prepare_listen
+from gateway.workers.bridge_relay import RelayBridge, RelayParts
 
 BRIDGES = 4
 """A listener has one for each CPU, but no more than these."""

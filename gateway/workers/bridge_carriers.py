@@ -6,7 +6,7 @@ extra would bring is missed here. Options have the names of the carriers' own st
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from gateway.carriers import trust
 from gateway.carriers.sockets import SocketOptions
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Stream
 from gateway.config.chain_model import ClientTlsSpec, NodeSpec, Options, RelaySpec, ServerTlsSpec
-from gateway.workers.bridge_chain import DialCarrier
-from gateway.workers.bridge_relay import STRANGERS, Listen
 
 _TCP = ("sockets",)
 _WS = ("sockets", "ws")
@@ -48,6 +46,15 @@ _EXTRAS = {"grpc": "grpc", "quic": "quic", "kcp": "kcp"}
 
 DATAGRAMS = frozenset({"quic", "kcp"})
 """Carriers over UDP: they listen on a datagram socket, and run over no stream."""
+
+DialCarrier = Callable[[str, int, float, Stream | None], Awaitable[Stream]]
+"""Host, port, seconds, and the stream to run over, if not over a socket."""
+
+Listen = Callable[[socket.socket, Accept, Counts], Awaitable[Listener]]
+"""Makes a carrier's listener of a listening socket."""
+
+STRANGERS = 20_000
+"""Streams of a bridge that may be on their way in."""
 
 OwnCertificate = Callable[[], Path]
 """The file with the generated certificate and its key, made if need be."""

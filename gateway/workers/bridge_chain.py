@@ -14,7 +14,7 @@ import asyncio
 import random
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -34,11 +34,9 @@ from gateway.protocol.packet import pack_address
 from gateway.protocol.relay import Address, Request
 from gateway.protocol.selector import Node, Selector
 from gateway.workers.base import Place
-from gateway.workers.bridge import Bridge
+from gateway.workers.bridge_base import Bridge
+from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
-
-DialCarrier = Callable[[str, int, float, Stream | None], Awaitable[Stream]]
-"""Host, port, seconds, and the stream to run over, if not over a socket."""
 
 DIAL_SECONDS = 15.0
 ANSWER_SECONDS = 15.0

@@ -17,12 +17,12 @@ import contextlib
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from gateway.carriers import tcp
-from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Stream
+from gateway.carriers.stream import CarrierError, Listener, Stream
 from gateway.linux import near
 from gateway.protocol.bridge_messages import (
     AskRelay,
@@ -39,15 +39,12 @@ from gateway.protocol.relay import Address, Request, Status, build_response
 from gateway.protocol.relay_access import Own, Way, find_way
 from gateway.protocol.selector import Selector
 from gateway.workers.base import Place
-from gateway.workers.bridge import CLOSE_SECONDS, Bridge
+from gateway.workers.bridge_base import CLOSE_SECONDS, Bridge
+from gateway.workers.bridge_carriers import STRANGERS, Listen
 from gateway.workers.bridge_crossing import Crossing
 from gateway.workers.bridge_entrance import Entrance
 from gateway.workers.bridge_splice import Splice
 
-Listen = Callable[[socket.socket, Accept, Counts], Awaitable[Listener]]
-"""Makes a carrier's listener of a listening socket."""
-
-STRANGERS = 20_000
 STOCK, STOCK_LOW = 16, 8
 """UDP sockets with large buffers that are kept ready."""
 CONNECT_SECONDS = 10.0

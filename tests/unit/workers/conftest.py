@@ -21,9 +21,9 @@ from gateway.protocol.bridge_messages import (
     SocketsPlease,
 )
 from gateway.protocol.messages import FromChild
-from gateway.workers import bridge
+from gateway.workers import bridge_base as bridge
 from gateway.workers.base import Place
-from gateway.workers.bridge import Bridge
+from gateway.workers.bridge_base import Bridge
 
 SECONDS = 20.0
 
