@@ -8,12 +8,21 @@ import importlib.util
 import pwd
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.config.model import AutherSpec, Config, Interface, Network, RouterSpec, Service
+from gateway.config.model import (
+    Address,
+    AutherSpec,
+    Config,
+    Interface,
+    Network,
+    RouterSpec,
+    Service,
+)
 from gateway.config.nets import cannot_be_a_peer
+from gateway.protocol.forwarding import Role
 from gateway.protocol.packet import is_v4, unpack_address
 from gateway.sources.errors import SourceError
 from gateway.sources.files import read_file
@@ -39,6 +48,8 @@ def look(config: Config) -> list[str]:
     for router, nets in _together(routers):
         lines += _packages(f'router "{router.name}"', router)
         lines += _routes(router, nets)
+    for service in config.services:
+        lines += _gateways(service)
     return lines
 
 
@@ -122,6 +133,57 @@ def _routes(router: RouterSpec, nets: Nets) -> Iterator[str]:
         elif problem := cannot_be_a_peer(gateway, nets):
             wrong.append(f"{path}: {_network(prefix)}: {gateway} {problem}")
     yield from _first(path, wrong)
+
+
+def _gateways(service: Service) -> Iterator[str]:
+    """Gateways that nobody can be, where every credential can be known from here."""
+    known = _usernames(service)
+    if known is None or service.role is Role.CLIENT:
+        return
+    wrong = []
+    for where, network, gateway in _told(service):
+        unknown = gateway not in known and not cannot_be_a_peer(gateway, service.nets)
+        if unknown and gateway not in {net.ip for net in service.nets}:
+            wrong.append(f"{where}: {network}: {gateway} has no credential: no client can have it")
+    yield from _first(service.place, wrong)
+
+
+def _usernames(service: Service) -> set[Address] | None:
+    """The addresses that have a credential; None where auth is off, or others know them."""
+    if service.credentials is None:
+        return None
+    known = {ip_address(each.username) for each in service.credentials}
+    for auther in service.authers:
+        if auther.redis is not None or auther.http is not None or auther.plugin is not None:
+            return None
+        known |= {ip_address(each.username) for each in auther.inline}
+        if auther.file is not None:
+            try:
+                parsed = credentials_of_text(read_file(auther.file.path), auther.file.path)
+            except SourceError:
+                return None
+            known |= {unpack_address(a16) for a16 in parsed.table}
+    return known
+
+
+def _told(service: Service) -> Iterator[tuple[str, Network, Address]]:
+    """What the server is told of networks: where, which, by way of whom."""
+    for route in service.routes:
+        if route.gateway is not None:
+            yield f"{service.place}: route", route.network, route.gateway
+    if service.router is None:
+        return
+    for route in service.router.inline:
+        if route.gateway is not None:
+            yield f'router "{service.router.name}"', route.network, route.gateway
+    if service.router.file is not None:
+        path = service.router.file.path
+        try:
+            parsed = routes_of_text(read_file(path), path)
+        except SourceError:
+            return
+        for prefix, a16 in parsed.table.items():
+            yield path, _network(prefix), unpack_address(a16)
 
 
 def _problems(path: str, parsed: Parsed[bytes] | Parsed[Prefixed]) -> Iterator[str]:

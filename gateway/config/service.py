@@ -13,17 +13,15 @@ from gateway.config.model import (
     DEFAULT_MTU,
     DEFAULT_TTL,
     PASSPHRASE_LIMIT,
-    Address,
     Interface,
     Mss,
     Offload,
-    Route,
     Service,
     Target,
 )
 from gateway.config.nets import within
-from gateway.config.option import Option
-from gateway.config.routers import Router, router_of
+from gateway.config.routers import Router
+from gateway.config.routes import routed_of, routes_of
 from gateway.config.tree import Entry, Node, Report, mapping_of
 from gateway.config.values import BadValueError, printable
 from gateway.protocol.forwarding import Role
@@ -87,7 +85,7 @@ def build_service(
         nets=nets,
         device=bag.one(options.NAME),
         mtu=_mtu(bag, nets),
-        routes=_routes(bag, nets, targets),
+        routes=routes_of(bag, nets, targets),
         keepalive=bag.one(options.KEEPALIVE) or False,
         ttl=_ttl(bag),
         passphrase=_passphrase(bag),
@@ -100,7 +98,7 @@ def build_service(
         accept=accepted(bag),
         credentials=admitted.credentials if admitted is not None else None,
         authers=admitted.authers if admitted is not None else (),
-        router=router_of(bag, routers, nets),
+        router=routed_of(bag, routers, nets, targets),
         p2p=bag.one(options.P2P) or False,
         selector=selector_of(entries, bag, report),
         dns=outer.name_servers(bag),
@@ -186,79 +184,6 @@ def _mtu(bag: Bag, nets: tuple[Interface, ...]) -> int:
     if mtu is not None and mtu < IPV6_MTU and any(net.version == 6 for net in nets):
         bag.complain(options.MTU, f"{mtu} is too small: IPv6 in net needs {IPV6_MTU} or more")
     return mtu or DEFAULT_MTU
-
-
-def _routes(
-    bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]
-) -> tuple[Route, ...]:
-    gw = outer.said(bag, options.GW)
-    found: dict[object, Route] = {}
-    for option in (options.ROUTE, options.ROUTES):
-        for given in bag.many(option):
-            route = _with_gateway(given, gw)
-            earlier = found.setdefault(route.network, route)
-            key = (bag.service, "route", str(route.network))
-            bag.report.origins.setdefault(key, bag.place(option))
-            if earlier != route:
-                bag.complain(option, f"{route.network} is there twice, with different gateways")
-            _check_default(bag, option, route, targets)
-            _check_gateway(bag, option if given.gateway else options.GW, route, nets)
-            _check_swallowed(bag, option, route, targets)
-            _check_own(bag, option, route, nets)
-    if gw is not None and not found:
-        bag.warn(options.GW, "has no use without route or routes")
-    return tuple(found.values())
-
-
-def _with_gateway(route: Route, gw: Address | None) -> Route:
-    if route.gateway is None and gw is not None and gw.version == route.network.version:
-        return Route(route.network, gw)
-    return route
-
-
-def _check_gateway(
-    bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]
-) -> None:
-    if route.gateway is None or not nets:
-        return
-    if any(route.gateway == net.ip for net in nets):
-        bag.complain(option, f'"{route.gateway}" is this host itself: write the address of a peer')
-    elif not any(route.gateway in net.network for net in nets):
-        advice = "write an address of the tunnel network"
-        bag.complain(option, f'"{route.gateway}" is not inside net: {advice}')
-
-
-def _check_swallowed(
-    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
-) -> None:
-    """Refuse a route to a target itself. A wider one is right: the way past it is kept."""
-    for target in targets:
-        if addresses.is_literal(target.host):
-            address = addresses.address(target.host.partition("%")[0])
-            if address not in route.network:
-                continue
-            if route.network.num_addresses == 1:
-                advice = "the server cannot be reached through its own tunnel"
-                bag.complain(option, f"{route.network} is the target {target.host}: {advice}")
-            elif route.network.prefixlen:
-                advice = "the way to it is kept outside the tunnel"
-                bag.warn(option, f"{route.network} has the target {target.host} in it: {advice}")
-
-
-def _check_own(bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]) -> None:
-    for net in nets:
-        if within(route.network, net.network):
-            bag.warn(option, f"{route.network} is in the tunnel network, which needs no route")
-
-
-def _check_default(
-    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
-) -> None:
-    if route.network.prefixlen or targets:
-        return
-    if route.gateway is None:
-        advice = "name a gateway, the peer that shall have it"
-        bag.complain(option, f'"{route.network}" on a server: {advice}')
 
 
 def _ttl(bag: Bag) -> float:

@@ -36,7 +36,7 @@ def look(tmp_path):
 
 
 def test_nothing_to_see(look, tmp_path):
-    (tmp_path / "people").write_text("# ours\n192.168.123.2 a\nfd00::2 b\n")
+    (tmp_path / "people").write_text("# ours\n192.168.123.2 a\n192.168.124.2 a\nfd00::2 b\n")
     (tmp_path / "lans").write_text("10.1.0.0/16 192.168.124.2 # there\n")
     assert look(text=FILE) == []
     assert look("tun://:8421?net=10.0.0.1/24&interface=lo&user=root") == []
@@ -123,3 +123,37 @@ def test_packages_that_are_missing(look, monkeypatch):
             ('router "lans"', "aiohttp", "http"),
         )
     ]
+
+
+STRICT = """\
+services:
+- name: hub
+  addr: :8421
+  handler: {type: tun, auther: staff}
+  listener:
+    type: tun
+    metadata:
+      net: 192.168.123.1/24
+      router: lans
+      routes: [10.8.0.0/16 192.168.123.2, 10.9.0.0/16 192.168.123.9]
+authers: [{name: staff, file: {path: people}}]
+routers:
+- name: lans
+  routes: [{dst: 10.3.0.0/16, gateway: 192.168.123.8}]
+  file: {path: lans}
+"""
+
+
+def test_gateways_without_a_credential(look, tmp_path):
+    """Where all credentials can be read here, nobody else can be a peer."""
+    (tmp_path / "people").write_text("192.168.123.2 a\n")
+    (tmp_path / "lans").write_text("10.1.0.0/16 192.168.123.2\n10.2.0.0/16 192.168.123.7\n")
+    without = "has no credential: no client can have it"
+    assert look(text=STRICT) == [
+        f"g.yaml:2:3: route: 10.9.0.0/16: 192.168.123.9 {without}",
+        f'router "lans": 10.3.0.0/16: 192.168.123.8 {without}',
+        f"lans: 10.2.0.0/16: 192.168.123.7 {without}",
+    ]
+    elsewhere = 'redis: {addr: "127.0.0.1"}'
+    assert look(text=STRICT.replace("file: {path: people}", elsewhere)) == []
+    assert look(text=STRICT.replace(", auther: staff", "")) == []

@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from gateway.config.model import FileSpec, HttpSpec, PluginSpec, RedisSpec, Route, RouterSpec
+from gateway.errors import ConfigError
 
 TEXT = """\
 services:
@@ -250,3 +251,18 @@ def test_two_services_share_a_router(load):
     config = load(second, yaml=text(router))
     assert [s.router for s in config.services] == [spec(config)] * 2
     assert config.warnings == ()
+
+
+def test_a_clients_router_beside_its_target(load):
+    """As with its `route`: to the target itself is an error, around it a warning."""
+    client = "tun://:0/1.2.3.4:8421?net=10.7.0.2/24&router=lans"
+    routers = "routers: [{{name: lans, routes: [{{dst: {}, gateway: 10.7.0.1}}]}}]"
+    (around,) = load(client, yaml=routers.format("1.2.0.0/16")).warnings
+    kept = "the way to it is kept outside the tunnel"
+    assert around == f"-L #1: router: 1.2.0.0/16 has the target 1.2.3.4 in it: {kept}"
+    with pytest.raises(ConfigError, match=r"1\.2\.3\.4/32 is the target 1\.2\.3\.4: "):
+        load(client, yaml=routers.format("1.2.3.4"))
+    own = load(client, yaml=routers.format("10.7.0.0/24"))
+    assert own.warnings == (
+        "-L #1: router: 10.7.0.0/24 is in the tunnel network, which needs no route",
+    )

@@ -167,7 +167,7 @@ def test_userinfo_has_no_use_on_a_client(load):
         ("tunn://:1", 'unknown scheme "tunn": did you mean tun?'),
         ("tap://:1", f'a service of "tap": {UNSUPPORTED}'),
         ("socks5://:1080", f'a service of "socks5": {UNSUPPORTED}'),
-        ("relay+wss://:443", f'a service of "relay+wss": {UNSUPPORTED}'),
+        ("wss://:443", f'a service of "wss": {UNSUPPORTED}'),
         (f"{CLIENT}#x", "a '#' must be written %23 in a URL"),
         (f"{CLIENT}&token=%zz", "token: a '%' must be written %25 in a URL"),
         (f"{CLIENT}&token=%ff", "token: its bytes are not UTF-8"),
@@ -271,6 +271,13 @@ def test_userinfo_has_no_use_on_a_client(load):
         (
             f"{CLIENT}&routes=10.1.0.0/16%20192.168.123.2",
             'routes: "192.168.123.2" is this host itself: write the address of a peer',
+        ),
+        (
+            f"{CLIENT}&route=10.1.0.0/16&gw=192.168.123.255",
+            (
+                'gw: "192.168.123.255" is the network or its broadcast address: write the '
+                "address of a peer"
+            ),
         ),
         (
             "tun://:8421",

@@ -1,0 +1,103 @@
+"""A service's networks: `route`, `routes` and `gw`, and the inline ones of its router.
+
+A gateway must be somebody who can be a peer, and a route must not lead to a target. A
+wider one may have a target in it: the way to it is kept outside the tunnel.
+"""
+
+from gateway.config import addresses, options, outer
+from gateway.config.bag import Bag
+from gateway.config.model import Address, Interface, Route, RouterSpec, Target
+from gateway.config.nets import cannot_be_a_peer, within
+from gateway.config.option import Option
+from gateway.config.routers import Router, router_of
+
+
+def routes_of(
+    bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]
+) -> tuple[Route, ...]:
+    """What `route`, `routes` and `gw` say, each network once."""
+    gw = outer.said(bag, options.GW)
+    found: dict[object, Route] = {}
+    for option in (options.ROUTE, options.ROUTES):
+        for given in bag.many(option):
+            route = _with_gateway(given, gw)
+            earlier = found.setdefault(route.network, route)
+            key = (bag.service, "route", str(route.network))
+            bag.report.origins.setdefault(key, bag.place(option))
+            if earlier != route:
+                bag.complain(option, f"{route.network} is there twice, with different gateways")
+            _check_default(bag, option, route, targets)
+            _check_gateway(bag, option if given.gateway else options.GW, route, nets)
+            _check_swallowed(bag, option, route, targets)
+            _check_own(bag, option, route, nets)
+    if gw is not None and not found:
+        bag.warn(options.GW, "has no use without route or routes")
+    return tuple(found.values())
+
+
+def routed_of(
+    bag: Bag,
+    routers: dict[str, Router],
+    nets: tuple[Interface, ...],
+    targets: tuple[Target, ...],
+) -> RouterSpec | None:
+    """The router a service names, its own entries looked at beside the targets."""
+    spec = router_of(bag, routers, nets)
+    for route in spec.inline if spec is not None else ():
+        _check_swallowed(bag, options.ROUTER, route, targets)
+        _check_own(bag, options.ROUTER, route, nets)
+    return spec
+
+
+def _with_gateway(route: Route, gw: Address | None) -> Route:
+    if route.gateway is None and gw is not None and gw.version == route.network.version:
+        return Route(route.network, gw)
+    return route
+
+
+def _check_gateway(
+    bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]
+) -> None:
+    if route.gateway is None or not nets:
+        return
+    if any(route.gateway == net.ip for net in nets):
+        bag.complain(option, f'"{route.gateway}" is this host itself: write the address of a peer')
+    elif not any(route.gateway in net.network for net in nets):
+        advice = "write an address of the tunnel network"
+        bag.complain(option, f'"{route.gateway}" is not inside net: {advice}')
+    elif cannot_be_a_peer(route.gateway, nets):
+        what = "is the network or its broadcast address"
+        bag.complain(option, f'"{route.gateway}" {what}: write the address of a peer')
+
+
+def _check_swallowed(
+    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
+) -> None:
+    """Refuse a route to a target itself. A wider one is right: the way past it is kept."""
+    for target in targets:
+        if addresses.is_literal(target.host):
+            address = addresses.address(target.host.partition("%")[0])
+            if address not in route.network:
+                continue
+            if route.network.num_addresses == 1:
+                advice = "the server cannot be reached through its own tunnel"
+                bag.complain(option, f"{route.network} is the target {target.host}: {advice}")
+            elif route.network.prefixlen:
+                advice = "the way to it is kept outside the tunnel"
+                bag.warn(option, f"{route.network} has the target {target.host} in it: {advice}")
+
+
+def _check_own(bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]) -> None:
+    for net in nets:
+        if within(route.network, net.network):
+            bag.warn(option, f"{route.network} is in the tunnel network, which needs no route")
+
+
+def _check_default(
+    bag: Bag, option: Option[object], route: Route, targets: tuple[Target, ...]
+) -> None:
+    if route.network.prefixlen or targets:
+        return
+    if route.gateway is None:
+        advice = "name a gateway, the peer that shall have it"
+        bag.complain(option, f'"{route.network}" on a server: {advice}')
