@@ -81,6 +81,7 @@ class Session(Stream):
         self._paused = False
         self._busy = False
         self._crowded = False
+        self._awaited = False
         self._closing: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard = self._owing_since = self._loop.time()
@@ -160,6 +161,9 @@ class Session(Stream):
             return
         self._pending.append(bytes(data))
         self._pending_size += len(data)
+        if self.backlog > self.high:
+            self._crowded = True
+        self._awaited = True
         self._soon()
 
     def _soon(self) -> None:
@@ -188,7 +192,6 @@ class Session(Stream):
         self._pending.clear()
         self._pending_size = 0
         self._kcp.write(self._compressor.compress(data) if self._compressor else data)
-        self._crowded = self._crowded or self._kcp.unsent > self.high
 
     def _send(self, packets: list[bytes], now: float) -> None:
         group = _WHOLE_GROUP
@@ -221,8 +224,9 @@ class Session(Stream):
             self._end(f"no answer for {silent:.0f} s")
         elif self._closing and not owing and not self.backlog:
             self._end("")
-        elif self._crowded and self.backlog <= self.low:
-            self._crowded = False
+        elif self._awaited and self.backlog <= (self.low if self._crowded else 0):
+            # Streams in it may have lower marks than ours: they hear of an empty queue too.
+            self._crowded = self._awaited = False
             if self._receiver and not self._closing:
                 self._receiver.on_room()
 

@@ -84,6 +84,23 @@ def test_bytes_go_both_ways(options):
     run(main())
 
 
+def test_what_shrinks_on_its_way_makes_room_too():
+    """More than a full backlog of bytes that are compressed to next to nothing."""
+
+    async def main():
+        async with serving() as served, dialled(served.port) as (stream, taker):
+            size = 0
+            for number in range(3):
+                while stream.backlog <= stream.high:
+                    stream.write(bytes(20_000))
+                    size += 20_000
+                await taker.until(lambda taker, number=number: taker.rooms > number)
+            _, got = await served.next()
+            assert await got.has(size) == bytes(size)
+
+    run(main())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_socket_for_both_families(host):
     async def main():
