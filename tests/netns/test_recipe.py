@@ -1,11 +1,10 @@
 """The recipe, as it stands: its commands with our name, and its YAML, tabs and all."""
 
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
-from networks import GATEWAY, misses, reaches
+from networks import misses, reaches
 
 FILES = Path(__file__).parents[1] / "unit/config/recipe"
 
@@ -109,15 +108,16 @@ def test_a_client_that_was_not_given_its_passphrase_stays_out(network):
     assert "userpass" not in server.ctl("status", "192.168.123.1", "--json").stdout
 
 
-@pytest.mark.parametrize(
-    "command", [CHAINED, f"gateway -C '{FILES / 'client-2-chain.yaml'}'"], ids=["command", "file"]
-)
-def test_a_chain_is_refused_in_a_sentence(command):
-    """Until there are carriers; and before anything is opened, so that no root is needed."""
-    done = subprocess.run(
-        [GATEWAY, *shlex.split(command)[1:]],
-        check=False, capture_output=True, text=True, timeout=20,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "carriers and chains are not supported by this version" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("form", ["command", "file"])
+def test_the_secure_form(network, form):
+    """Its client as it stands; its server, which the page leaves to the reader."""
+    net = network(2)
+    server = [*shlex.split(SERVER)[1:], "-L", "relay+wss://:443"]
+    net.gateway(net.lab.server, *server, instance="192.168.123.1").expect_ready()
+    host = net.lab.clients[0]
+    if form == "command":
+        start(net, host, CHAINED, "192.168.123.2").expect_ready()
+    else:
+        start_file(net, host, FILES / "client-2-chain.yaml", "192.168.123.2").expect_ready()
+    reaches(host, "192.168.123.1")
+    reaches(net.lab.server, "192.168.123.2")

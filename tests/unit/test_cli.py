@@ -225,9 +225,8 @@ def test_nothing_said_with_a_file_in_a_usual_place(ran, tmp_path):
             ],
             [
                 (
-                    '-F #1: "relay+wss://1.2.3.4:443": carriers and chains are not supported by '
-                    "this version: leave -F out, and give the server's UDP port as the target, as "
-                    "in -L tun://:0/HOST:PORT?net=..."
+                    "-F #1: unknown option x: wss has handshakeTimeout, keepalive.idle, "
+                    "keepalive.count, path, host, ttl, keepalive, enableCompression"
                 )
             ],
         ),

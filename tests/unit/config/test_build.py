@@ -212,13 +212,7 @@ services:
         ),
         (
             flat(rest="chains: [{name: x}]\n"),
-            [
-                (
-                    "g.yaml:5:1: chains: carriers and chains are not supported by this version: "
-                    "leave this out, and let the addr in forwarder.nodes be the server's "
-                    "HOST:PORT itself"
-                )
-            ],
+            ['g.yaml:5:10: chains: "x" has no hops'],
         ),
         (
             flat(

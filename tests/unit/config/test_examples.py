@@ -379,15 +379,7 @@ def test_the_grpc_plugin_is_refused(problems, source):
     assert f'{source}s.plugin.type: "grpc" is not supported: write http' in problems(yaml=text)[0]
 
 
-def test_a_device_over_a_chain_is_refused(problems):
+def test_a_device_over_a_chain(load):
     """Its server listens as relay over wss, its client has a chain."""
-    listens = ["tun://:9421?net=10.66.0.1/24", "relay+wss://:9443?bind=true"]
-    assert problems(*listens) == [
-        (
-            '-L #2: a service of "relay+wss": not supported by this program: leave it out, or '
-            "run the rest with --ignore-unsupported"
-        )
-    ]
-    chained = site("chain: chain-0").replace("198.51.100.7:9421", ":9421")
-    (line,) = problems(yaml=chained)
-    assert line.startswith("g.yaml:6:5: handler.chain: carriers and chains are not supported")
+    config = load("tun://:9421?net=10.66.0.1/24", "relay+wss://:9443")
+    assert [(relay.carrier, relay.port) for relay in config.relays] == [("wss", 9443)]

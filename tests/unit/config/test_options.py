@@ -6,7 +6,6 @@ import pytest
 
 from gateway.config.option import WHERE, nearest
 from gateway.config.options import OPTIONS, find_option, nearest_option, used_options
-from gateway.config.shape import HANDLER, LISTENER
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 
@@ -14,11 +13,6 @@ DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
 def test_names_are_unique():
     names = [name.lower() for o in OPTIONS for name in (o.name, *o.aliases)]
     assert len(names) == len(set(names))
-
-
-def test_chain_keys_are_known_to_both_ends():
-    for shape in (HANDLER, LISTENER):
-        assert set(CHAIN_KEYS) <= {key.lower() for key in shape}
 
 
 @pytest.mark.parametrize("key", ["net", "NET", "tun.net", "Tun.Net"])

@@ -78,13 +78,16 @@ def test_client_with_passphrase(load):
     assert by_file.warnings == (f"g.yaml:19:1: {TAB}",)
 
 
-def test_the_chain_is_refused_in_one_sentence(problems):
-    assert problems(yaml=read("client-2-chain.yaml")) == [
-        (
-            "g.yaml:7:9: handler.chain: carriers and chains are not supported by this version: "
-            "leave this out, and let the addr in forwarder.nodes be the server's HOST:PORT itself"
-        )
-    ]
+def test_the_chain(load):
+    """By command line and by file, whose tab stands for four columns."""
+    by_file = load(yaml=read("client-2-chain.yaml"))
+    assert len(by_file.warnings) == 1
+    (service,) = by_file.services
+    assert [(target.host, target.port) for target in service.targets] == [("", 8421)]
+    (hop,) = service.chain.hops
+    (node,) = hop.nodes
+    assert (node.carrier, node.host, node.port) == ("wss", "1.2.3.4", 443)
+    assert not node.tls.verifies
 
 
 def test_a_tab_that_stands_for_four_spaces_that_were_cut_off(problems):

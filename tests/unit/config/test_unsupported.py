@@ -98,7 +98,7 @@ def test_nothing_of_it_is_ours(tmp_path):
 def test_a_chain_is_never_ignored(tmp_path):
     """Without it the packets would travel in the clear."""
     text = MIXED.replace("{type: tun, observer: eye}", "{type: tun, chain: c}")
-    with pytest.raises(ConfigError, match=r"handler.chain: carriers and chains are not supported"):
+    with pytest.raises(ConfigError, match=r'chain: there is no chain "c"'):
         run_the_rest(tmp_path, text)
 
 
