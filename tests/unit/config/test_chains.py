@@ -1,0 +1,281 @@
+"""Chains and relay listeners: URLs and YAML to the same structs, and sentences for the rest."""
+
+import pytest
+
+from gateway.config.build import build
+from gateway.config.carrier_options import CARRIERS, OPTIONS, TLS_CARRIERS
+from gateway.config.chain_model import ClientTlsSpec, RelayUser, ServerTlsSpec
+from gateway.config.model import Selector, Target
+from gateway.config.sources import read_tree
+from gateway.config.tree import Report
+from gateway.errors import ConfigError
+
+CLIENT = "tun://:0/:8421?net=192.168.123.2/24&keepAlive=true"
+SERVER = "tun://:8421?net=192.168.123.1/24"
+PIN = "sha256:" + "0f" * 32
+
+
+def config(*forwards: str, listens: tuple[str, ...] = (CLIENT,)):
+    report = Report()
+    return build(read_tree(listens, [], report, forwards), report)
+
+
+def errors(*forwards: str, listens: tuple[str, ...] = (CLIENT,)) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config(*forwards, listens=listens)
+    return str(caught.value).splitlines()
+
+
+def hops(*forwards: str):
+    return config(*forwards).services[0].chain.hops
+
+
+def node(forward: str):
+    ((found,),) = (hop.nodes for hop in hops(forward))
+    return found
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_every_carrier_both_ways(carrier):
+    found = node(f"relay+{carrier}://1.2.3.4:443")
+    assert (found.carrier, found.host, found.port) == (carrier, "1.2.3.4", 443)
+    assert (found.tls is not None) == (carrier in TLS_CARRIERS)
+    (relay,) = config(listens=(SERVER, f"relay+{carrier}://:443")).relays
+    assert (relay.carrier, relay.host, relay.port) == (carrier, "", 443)
+    assert relay.tls == (ServerTlsSpec() if carrier in TLS_CARRIERS else None)
+
+
+def test_relay_alone_is_over_tcp():
+    assert node("relay://1.2.3.4:443").carrier == "tcp"
+    assert config(listens=(SERVER, "relay://:443")).relays[0].carrier == "tcp"
+
+
+def test_all_of_a_node():
+    found = node(
+        "relay+wss://u%40:p%3A@h.example:443?path=/x&secure=true&serverName=s.example&ca=/ca.pem"
+        f"&cert=/c.pem&key=/k.pem&pin={PIN}&tls.minVersion=VersionTLS13&alpn=a,b&host=front"
+        "&handshakeTimeout=5s&ttl=20s&weight=3&backup=true&interface=eth0&nodelay=true"
+    )
+    assert found.user == RelayUser(b"u@", b"p:")
+    assert found.tls == ClientTlsSpec(
+        server_name="s.example", secure=True, ca_file="/ca.pem", cert_file="/c.pem",
+        key_file="/k.pem", pin=PIN, alpn=("a", "b"), min_version="VersionTLS13",
+    )  # fmt: skip
+    assert found.options == {
+        "ws.path": "/x", "ws.host": "front", "handshake_timeout": 5.0, "ws.keepalive": 20.0,
+    }  # fmt: skip
+    assert (found.weight, found.backup, found.interface) == (3, True, "eth0")
+    assert found.label == "wss h.example:443"
+
+
+def test_the_name_asked_for_is_the_hosts():
+    assert node("relay+tls://h.example:443").tls == ClientTlsSpec("h.example")
+    assert not node("relay+tls://h.example:443").tls.verifies
+    assert node(f"relay+tls://h.example:443?pin={PIN}").tls.verifies
+
+
+def test_hops_and_nodes():
+    first, second = hops("relay+tls://a:1,b:2?strategy=fifo", "relay+grpc://c:3?insecure=true")
+    assert [each.label for each in first.nodes] == ["tls a:1", "tls b:2"]
+    assert first.selector == Selector("fifo", 1, 30.0)
+    assert second.nodes[0].tls is None
+
+
+def test_auth_in_base64():
+    assert node("relay+tls://h:1?auth=dXNlcjpwYXNz").user == RelayUser(b"user", b"pass")
+
+
+def test_only_clients_are_chained():
+    made = config("relay+tls://h:1", listens=(CLIENT, "relay://:9000/1.2.3.4:1"))
+    assert made.services[0].chain is not None
+    assert made.relays[0].targets == (Target("1.2.3.4", 1, "target-0"),)
+
+
+@pytest.mark.parametrize(
+    ("forward", "line"),
+    [
+        ("wss://h:1", ('"wss" is an HTTP proxy over wss, which carries no datagrams: write '
+         "relay+wss://")),
+        ("socks5://h:1", '"socks5" is no relay: write for example "relay+wss://203.0.113.7:443"'),
+        ("h:1", 'no scheme in the URL: write for example "relay+wss://203.0.113.7:443"'),
+        ("relay+wsss://h:1", '"relay+wsss": there is no carrier "wsss": did you mean relay+wss?'),
+        ("relay+tls://h", 'nodes.addr: "h" has no port: write HOST:PORT'),
+        ("relay+tls://:443", 'nodes.addr: ":443" has no host: write HOST:PORT'),
+        ("relay+tls://h:1/x", '"x": a hop has no target: write it behind the / of -L'),
+        ("relay+tls://geheim@h:1", "before the @: write USER:PASSWORD"),
+        ("relay+wss://h:1?pth=/x", "unknown option pth: did you mean path?"),
+        ("relay+wss://h:1?secur=true", "unknown option secur: did you mean secure?"),
+        ("relay+tls://h:1?pin=sha256:0f", ('dialer.tls.pin: "sha256:0f" is no pin: write sha256: '
+         "and the 64 hexadecimal digits that the server prints")),
+        ("relay+tls://h:1?key=/k.pem", "dialer.tls.keyFile: has no use without certFile"),
+        ("relay+tls://h:1?tls.minVersion=1.2", ('dialer.tls.options.minVersion: "1.2" is no version '
+         "of TLS: write VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13")),
+        ("relay+ws://h:1?tls.secure=true", ("dialer.tls: ws is not over TLS: leave this out, or "
+         "choose another carrier")),
+        ("relay+mws://h:1?mux.type=yamux", ('mux.type: "yamux" is not there: this program has smux '
+         "only")),
+        ("relay+kcp://h:1?key=x", "unknown option key: did you mean kcp.key?"),
+        ("relay+kcp://h:1?kcp.crypt=rot13", ("kcp.crypt: 'rot13' is none of aes, aes-128, aes-192, "
+         "sm4, cast5, blowfish, 3des, xor, none (GOST takes it for aes)")),
+        ("relay+wss://h:1?ttl=ten", 'ttl: "ten" is not a duration: write for example 10s or 1m30s'),
+    ],
+)  # fmt: skip
+def test_bad_hops(forward, line):
+    assert errors(forward) == [f"-F #1: {line}"]
+
+
+def test_a_carrier_over_udp_comes_first():
+    (line,) = errors("relay+tls://a:1", "relay+quic://b:2")
+    assert line == (
+        "-F #2: dialer.type: quic goes over UDP, so it can be the first hop only"
+    )  # fmt: skip
+
+
+def test_all_of_a_listener():
+    (relay,) = config(
+        listens=(
+            SERVER,
+            (
+                "relay+wss://user:pass@203.0.113.5:443?cert=/c.pem&key=/k.pem&ca=/ca.pem&path=/x"
+                "&allow=10.0.0.1:443,next.example:8443&readTimeout=5s&bridges=2&rejectUnknownSNI=true"
+            ),
+        )
+    ).relays
+    assert (relay.host, relay.port, relay.bridges, relay.read_timeout) == ("203.0.113.5", 443, 2, 5)
+    assert relay.tls == ServerTlsSpec("/c.pem", "/k.pem", "/ca.pem", reject_unknown_sni=True)
+    assert relay.users == (RelayUser(b"user", b"pass"),)
+    assert relay.allow == (Target("10.0.0.1", 443), Target("next.example", 8443))
+    assert relay.options == {"ws.path": "/x"}
+    assert "pass" not in repr(relay)
+
+
+@pytest.mark.parametrize(
+    ("listen", "line"),
+    [
+        ("relay+wsss://:1", '"relay+wsss": there is no carrier "wsss": did you mean relay+wss?'),
+        ("relay+tls://", ('addr: "" has no port: a server needs one, for example :8421 (and a '
+         "client needs a target)")),
+        ("relay+tls://:1?allow=x", 'allow: "x" is not HOST:PORT'),
+        ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a whole '
+         "number from 1 to 64")),
+        ("relay+tls://u:@:1", "handler.auth: the password is empty"),
+    ],
+)  # fmt: skip
+def test_bad_listeners(listen, line):
+    assert errors(listens=(SERVER, listen)) == [f"-L #2: {line}"]
+
+
+def test_one_port_for_one():
+    (line,) = errors(listens=(SERVER, "relay+tls://:443", "relay+ws://127.0.0.1:443"))
+    assert line == "-L #3: addr: the service at -L #2 has the port 443 too"
+    (line,) = errors(listens=(SERVER, "relay+quic://:8421"))
+    assert line == "-L #2: addr: the service at -L #1 has the UDP port too"
+    assert len(config(listens=(SERVER, "relay+tls://:443", "relay+quic://:443")).relays) == 2
+
+
+def test_a_listener_that_leads_nowhere():
+    made = config(listens=("relay+tls://:443",))
+    assert made.instance == "relay-443"
+    assert made.warnings == (
+        "-L #1: relay: leads nowhere: there is no TUN server here, no target and no allow",
+    )
+
+
+YAML = """\
+services:
+- name: tun
+  addr: :0
+  handler: {type: tun, chain: c}
+  listener: {type: tun, metadata: {net: 192.168.123.2/24}}
+  forwarder: {nodes: [{name: t, addr: ':8421'}]}
+chains:
+- name: c
+  hops:
+  - name: first
+    selector: {strategy: ha, maxFails: 2, failTimeout: 5s}
+    nodes:
+    - name: n
+      addr: h.example:443
+      connector: {type: relay, auth: {username: u, password: p}}
+      dialer:
+        type: wss
+        tls: {secure: true, caFile: ca.pem, serverName: s, options: {minVersion: VersionTLS13}}
+        metadata: {path: /x, header: {X-A: b}}
+"""
+
+
+def test_the_same_in_a_file(load, tmp_path):
+    (service,) = load(yaml=YAML).services
+    (hop,) = service.chain.hops
+    (found,) = hop.nodes
+    assert hop.selector == Selector("fifo", 2, 5.0)
+    assert found.user == RelayUser(b"u", b"p")
+    assert found.tls == ClientTlsSpec(
+        "s", secure=True, ca_file=str(tmp_path / "ca.pem"), min_version="VersionTLS13"
+    )
+    assert found.options == {"ws.path": "/x", "ws.headers": {"X-A": "b"}}
+
+
+def test_hops_by_name(load):
+    text = YAML.replace("  hops:\n", "  hops:\n  - name: shared\n").replace("  - name: first", "")
+    text = YAML[: YAML.index("chains:")] + (
+        "chains: [{name: c, hops: [{name: shared}]}]\n"
+        "hops: [{name: shared, nodes: [{name: n, addr: 'h:1', connector: {type: relay}, "
+        "dialer: {type: tls}}]}]\n"
+    )
+    (service,) = load(yaml=text).services
+    assert service.chain.hops[0].nodes[0].label == "tls h:1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("chain: c}", "chain: d}", 'chain: there is no chain "d": there is "c"'),
+        ("type: relay", "type: http", ('connector.type: "http": only a relay carries datagrams: '
+         "write type: relay")),
+        ("{type: relay, auth", "{auth", ('connector.type: "http": only a relay carries datagrams: '
+         "write type: relay")),
+        ("type: wss", "type: wsss", 'dialer.type: there is no carrier "wsss": did you mean wss?'),
+        ("path: /x", "paht: /x", "unknown option paht: did you mean path?"),
+        ("secure: true", "secrue: true", "unknown key dialer.tls.secrue: did you mean secure?"),
+        ("header: {X-A: b}", "header: x", "header: expected a mapping of names to values"),
+    ],
+)  # fmt: skip
+def test_bad_files(problems, old, new, line):
+    assert any(each.endswith(line) for each in problems(yaml=YAML.replace(old, new)))
+
+
+AUTHERS = """\
+services:
+- {name: tun, addr: ':8421', handler: {type: tun}, listener: {type: tun, metadata: {net: 10.0.0.1/24}}}
+- {name: relay, addr: ':443', handler: {type: relay, auther: staff}, listener: {type: tls}}
+authers: [{name: staff, auths: [{username: alice, password: a-password-of-more-than-16-bytes}]}]
+"""  # noqa: E501
+
+
+def test_an_auther_of_a_relay_may_have_any_names(load, problems):
+    (relay,) = load(yaml=AUTHERS).relays
+    assert relay.users == (RelayUser(b"alice", b"a-password-of-more-than-16-bytes"),)
+    both = AUTHERS.replace("{type: tun},", "{type: tun, auther: staff},", 1)
+    assert any("username" in line for line in problems(yaml=both))
+    nobody = AUTHERS.replace(", auther: staff", "")
+    assert any("username" in line for line in problems(yaml=nobody))
+    unknown = AUTHERS.replace("auther: staff", "auther: stuff")
+    assert any('there is no auther "stuff"' in line for line in problems(yaml=unknown))
+
+
+def test_an_unused_chain_is_told(load):
+    assert load(yaml=YAML.replace(", chain: c", "").replace("':8421'", "'h:1'")).warnings == (
+        'g.yaml:8:3: chains: "c" is used by no service',
+    )
+
+
+def test_names_are_one_per_carrier():
+    for carrier in CARRIERS:
+        names = [
+            name.lower()
+            for option in OPTIONS
+            if carrier in option.carriers
+            for name in (option.name, *option.aliases)
+        ]
+        assert len(names) == len(set(names)), carrier
