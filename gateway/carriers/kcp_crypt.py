@@ -38,7 +38,8 @@ _SALT = b"kcp-go"
 _XOR_SALT = b"sH3CIVoF#rWLtJo6"
 _XOR_SIZE = 1500
 _CRC = struct.Struct("<I")
-_ZEROS = bytes(NONCE_SIZE)
+_HEAD = struct.Struct(f"<{NONCE_SIZE}xI")
+"""A nonce of zeros, and the CRC."""
 
 
 class Crypt(ABC):
@@ -81,38 +82,38 @@ class Block(Crypt):
         size = algorithm.block_size // 8  # type: ignore[attr-defined]
         self._size = size
         self._iv = _IV[:size]
+        self._pads = [bytes(length) for length in range(size)]
         self._encryptor = Cipher(algorithm, CFB(os.urandom(size))).encryptor()
         self._decryptor = Cipher(algorithm, CFB(self._iv)).decryptor()
 
     def seal(self, packets: list[bytes]) -> list[Buffer]:
+        block, pads, crc, pack = self._size, self._pads, zlib.crc32, _HEAD.pack
         parts: list[bytes] = []
-        for packet in packets:
-            parts += (_ZEROS, _CRC.pack(zlib.crc32(packet)), packet, self._pad(len(packet) + 4))
-        sealed = memoryview(self._encryptor.update(b"".join(parts)))
-        datagrams: list[Buffer] = []
+        ends: list[tuple[int, int]] = []
         at = 0
         for packet in packets:
             size = OVERHEAD + len(packet)
-            datagrams.append(sealed[at : at + size])
-            at += size + -size % self._size
-        return datagrams
+            pad = -size % block
+            parts += (pack(crc(packet)), packet, pads[pad])
+            ends.append((at, at + size))
+            at += size + pad
+        sealed = memoryview(self._encryptor.update(b"".join(parts)))
+        return [sealed[begin:end] for begin, end in ends]
 
     def open(self, datagrams: list[memoryview]) -> list[memoryview | None]:
+        block, pads, iv = self._size, self._pads, self._iv
         parts: list[Buffer] = []
-        for datagram in datagrams:
-            parts += (self._iv, datagram, self._pad(len(datagram)))
-        opened = memoryview(self._decryptor.update(b"".join(parts)))
-        packets = []
+        ends: list[tuple[int, int]] = []
         at = 0
         for datagram in datagrams:
-            at += self._size
             size = len(datagram)
-            packets.append(_checked(opened[at : at + size]))
-            at += size + -size % self._size
-        return packets
-
-    def _pad(self, size: int) -> bytes:
-        return _ZEROS[: -size % self._size]
+            pad = -size % block
+            parts += (iv, datagram, pads[pad])
+            at += block
+            ends.append((at, at + size))
+            at += size + pad
+        opened = memoryview(self._decryptor.update(b"".join(parts)))
+        return [_checked(opened[begin:end]) for begin, end in ends]
 
 
 class Xor(Crypt):

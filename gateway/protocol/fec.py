@@ -69,10 +69,10 @@ class Encoder:
         """The same packets with headers, and parity packets where groups became full."""
         encoded = []
         for packet in packets:
-            shard = _SIZE.pack(len(packet) + 2) + packet
-            encoded.append(_HEAD.pack(self._next, DATA) + shard)
+            size = len(packet) + 2
+            encoded.append(_DATA_HEAD.pack(self._next, DATA, size) + packet)
             self._next += 1
-            self._add(shard)
+            self._add(_SIZE.pack(size) + packet)
             if self._count == self._data:
                 encoded += self._close()
         return encoded

@@ -183,8 +183,32 @@ async def bad_way(port, *, loss, double=0.0, seed=1):
         back.close()
 
 
+@pytest.mark.parametrize(("rtt", "wanted"), [(0.0, True), (10.0, False)], ids=["long", "short"])
+def test_two_of_ours_send_parity_only_where_the_way_is_long(monkeypatch, rtt, wanted):
+    monkeypatch.setattr(kcp_session, "PARITY_RTT", rtt)
+
+    async def main():
+        async with serving() as served, dialled(served.port) as (stream, taker):
+            stream.write(b"hello")
+            accepted, _ = await served.next()
+            accepted.write(b"hello")
+            await taker.has(5)
+            sent = []
+            wire = stream._trunk._lower._wire
+            monkeypatch.setattr(wire._crypt, "seal", lambda them: (sent.extend(them), [])[1])
+            stream.write(os.urandom(50_000))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert any(packet[4] == 0xF2 for packet in sent) == wanted
+            assert sum(map(len, sent)) > 50_000
+
+    run(main())
+
+
 @pytest.mark.parametrize("fec", [0, 3], ids=["no-parity", "parity"])
-def test_a_bad_way_loses_nothing(fec):
+def test_a_bad_way_loses_nothing(monkeypatch, fec):
+    monkeypatch.setattr(kcp_session, "PARITY_RTT", 0.0)
+
     async def main():
         options = KcpOptions(nodelay=True, parityshard=fec)
         data = os.urandom(400_000)
