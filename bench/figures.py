@@ -1,8 +1,8 @@
 """The figures: how each is measured, and what it is compared with.
 
-One figure is one number per subject and round. A target is the median of `gateway`
-divided by the median of another subject in the same run: machines differ, and the
-same machine differs from hour to hour.
+One figure is one number per subject and round. A target is the median of one subject
+divided by the median of another in the same run: machines differ, and the same machine
+differs from hour to hour.
 """
 
 import statistics
@@ -22,22 +22,26 @@ GIGA = 1e9
 
 @dataclass(frozen=True)
 class Figure:
-    """A number to measure, in `unit`; `text` says what it is."""
+    """A number to measure, in `unit`; `text` says what it is. `measure` is a `Measure` here."""
 
     name: str
     unit: str
     text: str
-    measure: Measure
+    measure: Callable[..., float]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the ratio of `gateway` to `other` must be: at least `low`, at most `high`."""
+    """What the ratio of `subject` to `other` must be: at least `low`, at most `high`.
+
+    Without `other` it is the figure itself.
+    """
 
     figure: str
     other: str
     low: float | None = None
     high: float | None = None
+    subject: str = "gateway"
 
     def met(self, ratio: float) -> bool:
         """Whether `ratio` is good enough."""
@@ -115,49 +119,55 @@ TARGETS = (
 )
 
 
-def summary(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
+def summary(
+    rounds: Sequence[Mapping[str, Mapping[str, float]]], of: Sequence[Figure] = FIGURES
+) -> dict[str, Any]:
     """Per figure its unit, text, and per subject the rounds and their median.
 
     `rounds` holds, per round, subject -> figure -> number; what failed is missing.
     """
     figures: dict[str, Any] = {}
-    for figure in FIGURES:
+    for figure in of:
         entry: dict[str, Any] = {"unit": figure.unit, "text": figure.text}
         for subject in dict.fromkeys(name for one in rounds for name in one):
             values = [one[subject][figure.name] for one in rounds if figure.name in one[subject]]
             if values:
                 entry[subject] = {
-                    "median": _short(statistics.median(values)),
-                    "rounds": [_short(value) for value in values],
+                    "median": short(statistics.median(values)),
+                    "rounds": [short(value) for value in values],
                 }
         figures[figure.name] = entry
     return figures
 
 
-def verdicts(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every target whose two sides were measured, with its ratio."""
+def verdicts(
+    figures: Mapping[str, Any], targets: Sequence[Target] = TARGETS
+) -> list[dict[str, Any]]:
+    """Every target whose sides were measured, with its ratio."""
     answers = []
-    for target in TARGETS:
-        ours, other = (
-            figures[target.figure].get("gateway"),
-            figures[target.figure].get(target.other),
-        )
-        if ours is None or other is None or not other["median"]:
+    for target in targets:
+        entry = figures[target.figure]
+        ours, other = entry.get(target.subject), entry.get(target.other, {"median": 1.0})
+        if ours is None or (target.other and target.other not in entry) or not other["median"]:
             continue
-        ratio = ours["median"] / other["median"]
+        value = ours["median"] / other["median"]
         wanted = {"at_least": target.low} if target.high is None else {"at_most": target.high}
         answers.append(
             {
                 "figure": target.figure,
-                "ratio": f"gateway/{target.other}",
-                "value": _short(ratio),
+                "ratio" if target.other else "of": "/".join(filter(None, _sides(target))),
+                "value": short(value),
                 **wanted,
-                "met": target.met(ratio),
+                "met": target.met(value),
             }
         )
     return answers
 
 
-def _short(value: float) -> float:
+def _sides(target: Target) -> tuple[str, str]:
+    return target.subject, target.other
+
+
+def short(value: float) -> float:
     """Four significant digits: more would claim what was not measured."""
     return float(f"{value:.4g}")

@@ -11,9 +11,7 @@ Exit status: 0 all measured, 1 something could not be (see "errors"), 3 no lab h
 import argparse
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from typing import Any
 
 from figures import FIGURES, summary, verdicts
 from lab import Lab, LabUnavailable
+from machine import describe
 from programs import NotReachedError, exit_on_signals
 from spread import spread
 from subjects import available, start
@@ -108,7 +107,7 @@ def main() -> int:
     figures = summary(bench.rounds)
     report = {
         "schema": 1,
-        "host": _host(arguments.cpus, every_cpu, subjects),
+        "host": describe(arguments.cpus, every_cpu, gost="gost" in subjects),
         "seconds_per_figure": arguments.seconds,
         "rounds": arguments.rounds,
         "took_seconds": round(time.monotonic() - began, 1),
@@ -139,24 +138,6 @@ def _arguments() -> argparse.Namespace:
     if unknown or arguments.rounds < 1 or arguments.seconds <= 0 or arguments.cpus < 1:
         parser.error(f"subjects are {', '.join(SUBJECTS)}; the numbers must be positive")
     return arguments
-
-
-def _host(cpus: int, every_cpu: set[int], subjects: Sequence[str]) -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "cpus": len(every_cpu),
-        "cpus_used": min(cpus, len(every_cpu)),
-        "load_at_end": os.getloadavg()[0],
-        "gost": _version("gost") if "gost" in subjects else None,
-    }
-
-
-def _version(program: str) -> str:
-    done = subprocess.run([program, "-V"], check=False, capture_output=True, text=True, timeout=10)
-    return done.stdout.strip()
 
 
 def _say(text: str) -> None:
