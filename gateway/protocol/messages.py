@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.protocol.bridge_messages import FromBridge, ToBridge
+from gateway.protocol.bridge_messages import FromBridge, LegState, ToBridge
 
 CONTROL_VERSION = 1
 STATUS_SCHEMA = 1
@@ -372,7 +372,7 @@ class NetworkStatus(msgspec.Struct, frozen=True):
     holder: str = ""
 
 
-class PeerStatus(msgspec.Struct, frozen=True):
+class PeerStatus(msgspec.Struct, frozen=True, gc=False):
     """Who is behind a tunnel address. Seconds are ages; None where nobody can know."""
 
     addresses: tuple[str, ...]
@@ -395,6 +395,10 @@ class PeerStatus(msgspec.Struct, frozen=True):
     networks: tuple[str, ...] = ()
     advertised: tuple[NetworkStatus, ...] = ()
     software: str = ""
+    carrier: str = ""
+    remote: str = ""
+    user: str = ""
+    """Of one behind a relay: through which carrier, from where, as whom."""
 
 
 class TargetStatus(msgspec.Struct, frozen=True):
@@ -483,6 +487,49 @@ class HostStatus(msgspec.Struct, frozen=True):
     dns: Literal["off", "on", "failed"] = "off"
 
 
+class LegStatus(msgspec.Struct, frozen=True):
+    """One target of a chain. `hops` are the nodes in use; see `LegFigures` for the states."""
+
+    target: str
+    state: LegState
+    hops: tuple[str, ...]
+    remote: str
+    rtt_ms: float | None
+    connects: int
+    fails: int
+    backlog_bytes: int
+    dropped: int
+    verified: bool
+    error: str = ""
+
+
+class ChainStatus(msgspec.Struct, frozen=True):
+    """A client's way to its targets. `counters` of its bridge, drops by reason among them."""
+
+    name: str
+    hops: tuple[tuple[str, ...], ...]
+    legs: tuple[LegStatus, ...]
+    processes: tuple[ProcessStatus, ...]
+    counters: dict[str, int]
+    note: str = ""
+
+
+class RelayStatus(msgspec.Struct, frozen=True):
+    """A relay listener. `counters` of its bridges: drops by reason, what strangers did."""
+
+    name: str
+    carrier: str
+    listen: str
+    auth: bool
+    pin: str
+    streams: int
+    strangers: int
+    refused: int
+    processes: tuple[ProcessStatus, ...]
+    counters: dict[str, int]
+    note: str = ""
+
+
 class ServiceStatus(msgspec.Struct, frozen=True):
     """One `-L`. `drops` and `refusals` list every reason, zeros included (I14)."""
 
@@ -505,6 +552,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     host: HostStatus = HostStatus("off")
     advertised: tuple[NetworkStatus, ...] = ()
     advertisements: dict[str, int] = {}
+    chain: ChainStatus | None = None
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -522,4 +570,5 @@ class Status(msgspec.Struct, frozen=True):
     services: tuple[ServiceStatus, ...]
     resolver: ProcessStatus | None = None
     steward: ProcessStatus | None = None
+    relays: tuple[RelayStatus, ...] = ()
     schema: int = STATUS_SCHEMA

@@ -92,7 +92,7 @@ class ChainClient:
         self.bridges = BridgeChildren(service.name)
         self.shortfall = near.shortfall(opened.legs[0]) if opened.legs else ""
         self._name = service.name
-        self._targets = tuple(Address(target.host, target.port) for target in service.targets)
+        self.targets = tuple(Address(target.host, target.port) for target in service.targets)
         self._cpus = cpus
         self._is_own = False
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
@@ -128,7 +128,7 @@ class ChainClient:
             self.opened.hops.clear()
 
     def _build(self, place: Place) -> Child:
-        legs = tuple(zip(self.opened.legs, self._targets, strict=True))
+        legs = tuple(zip(self.opened.legs, self.targets, strict=True))
 
         def forget() -> None:
             self._is_own = True
@@ -163,7 +163,7 @@ class ChainClient:
         held = self._limiter.allow((name, leg.error), self._loop.now)
         if held is not None:
             event(
-                _log, level, name, service=self._name, target=self._targets[leg.leg],
+                _log, level, name, service=self._name, target=self.targets[leg.leg],
                 hops=" > ".join(leg.hops) or None, error=leg.error or None, held_back=held or None,
             )  # fmt: skip
 

@@ -15,7 +15,7 @@ from gateway.supervisor.children import Children
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.relay_users import RelayUsers
-from gateway.supervisor.relays import Guest, RelayService, open_relay, own_services
+from gateway.supervisor.relays import RelayService, open_relay, own_services
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.service import TunService
 
@@ -59,17 +59,16 @@ class Relayed:
             relay.start(loop, resolving)
             relay.fork(children)
             spec = relay.spec
-            generated = spec.tls is not None and spec.tls.cert_file is None
             event(
                 _log, logging.INFO, "relay-listening", service=spec.name, carrier=spec.carrier,
                 listen=local_text(relay.opened.listener), auth=relay.users.auth,
-                pin=self._certificate.pin if generated else None,
+                pin=self.pin_of(relay) or None,
             )  # fmt: skip
 
-    def guest(self, endpoint: Endpoint) -> Guest | None:
-        """The stream whose datagrams come from there."""
-        key = (endpoint.address, endpoint.port)
-        return next((relay.guests[key] for relay in self.relays if key in relay.guests), None)
+    def pin_of(self, relay: RelayService) -> str:
+        """What clients can pin of the instance's own certificate, "" where another is shown."""
+        tls = relay.spec.tls
+        return self._certificate.pin if tls is not None and tls.cert_file is None else ""
 
     def forget(self) -> None:
         """Wipe secrets; called in children."""

@@ -94,6 +94,13 @@ class Reporter:
             steward=self._steward(steward, now),
         )
 
+    def process(
+        self, member: Member, prefix: str, problems: list[str], now: float
+    ) -> ProcessStatus:
+        """One child that is no service's own."""
+        _judge_process(prefix, member, problems, now)
+        return self._member(member, now)
+
     def sample(self, pids: Iterable[int], now: float) -> None:
         """Note the CPU time of processes now and then, so that percentages are recent."""
         alive = set(pids) | {os.getpid()}
@@ -256,8 +263,12 @@ def _refusals(service: TunService) -> dict[str, int]:
 
 
 def _advertisements(service: TunService) -> dict[str, int]:
-    counts = service.lans.counts if service.lans is not None else None
-    return {fate: counts[fate] for fate in FATES} if counts is not None else {}
+    lans, advertising = service.lans, service.advertising
+    if lans is not None:
+        return {**{fate: lans.counts[fate] for fate in FATES}, "networks_refused": lans.refused}
+    if advertising is None:
+        return {}
+    return {"malformed": advertising.bad_answers, "networks_refused": advertising.refused}
 
 
 def _udp_offloads(service: TunService) -> tuple[str, ...]:
@@ -301,10 +312,10 @@ def _uplink(
     target = endpoint_or_name(machine.target.host, machine.target.port)
     state = machine.state
     if state in (State.LOST, State.RESOLVING):
-        problems.append(
-            f"service {service.config.name}: server {target} is "
-            + ("lost" if state is State.LOST else "not resolved yet")
-        )
+        what = "lost" if state is State.LOST else "not resolved yet"
+        if state is State.LOST and not machine.acks:
+            what += ": it never answered, as it does where address or passphrase are wrong"
+        problems.append(f"service {service.config.name}: server {target} is {what}")
     _, _, _, _, tx_dropped, _ = service.traffic.row(0)
     observed = machine.observed
     return UplinkStatus(

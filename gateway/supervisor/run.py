@@ -25,6 +25,7 @@ from gateway.sources.run import Sources
 from gateway.supervisor import control
 from gateway.supervisor.admission import digest_of
 from gateway.supervisor.authers import Authers
+from gateway.supervisor.bridge_report import with_bridges
 from gateway.supervisor.bridges import Certificate
 from gateway.supervisor.chains import ChainClient, led, open_chain
 from gateway.supervisor.children import Children, Spec
@@ -166,9 +167,10 @@ class Instance:
 
     def status(self) -> Status:
         """The report, for the control socket."""
-        return self._reporter.status(
+        status = self._reporter.status(
             self.services, self._resolving.member, self._steward, self.loop.now, self.loop.boot
         )
+        return with_bridges(status, self.services, self._relayed, self._reporter, self.loop.now)
 
     def refresh(self) -> None:
         """Load every source again, now."""

@@ -108,8 +108,8 @@ def test_only_clients_are_chained():
         ("relay+tls://h:1?pin=sha256:0f", ('dialer.tls.pin: "sha256:0f" is no pin: write sha256: '
          "and the 64 hexadecimal digits that the server prints")),
         ("relay+tls://h:1?key=/k.pem", "dialer.tls.keyFile: has no use without certFile"),
-        ("relay+tls://h:1?tls.minVersion=1.2", ('dialer.tls.options.minVersion: "1.2" is no version '
-         "of TLS: write VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13")),
+        ("relay+tls://h:1?tls.minVersion=1.2", ('dialer.tls.options.minVersion: "1.2" is no '
+         "version of TLS: write VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13")),
         ("relay+ws://h:1?tls.secure=true", ("dialer.tls: ws is not over TLS: leave this out, or "
          "choose another carrier")),
         ("relay+mws://h:1?mux.type=yamux", ('mux.type: "yamux" is not there: this program has smux '
@@ -156,8 +156,8 @@ def test_all_of_a_listener():
         ("relay+tls://", ('addr: "" has no port: a server needs one, for example :8421 (and a '
          "client needs a target)")),
         ("relay+tls://:1?allow=x", 'allow: "x" is not HOST:PORT'),
-        ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a whole '
-         "number from 1 to 64")),
+        ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a '
+         "whole number from 1 to 64")),
         ("relay+tls://u:@:1", "handler.auth: the password is empty"),
     ],
 )  # fmt: skip
