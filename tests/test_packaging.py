@@ -44,6 +44,7 @@ EXTRAS = {
     "aiohttp": ("aiohttp", "gateway/sources/web.py"),
     "cramjam": ("cramjam", "gateway/carriers/kcp_snappy.py"),
     "hpack": ("hpack", "gateway/carriers/http2_headers.py"),
+    "qh3": ("qh3", "gateway/carriers/quic_core.py"),
     "cryptography": ("cryptography", "gateway/carriers/kcp_crypt.py"),
     "segno": ("segno", "gateway/ctl/qr.py"),
 }

@@ -7,12 +7,35 @@ heard of lately, gets a younger one beside it, and one without streams is closed
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from gateway.carriers.stream import CarrierError
-from gateway.carriers.trunk import Branch, Trunk
+from gateway.carriers.stream import CarrierError, Remote, Stream
 
-Connect = Callable[[], Awaitable[Trunk]]
+S_co = TypeVar("S_co", bound=Stream, covariant=True)
+
+
+class Shared(Protocol[S_co]):
+    """A session with streams: a trunk, or what else can be shared."""
+
+    carrier: str
+
+    @property
+    def remote(self) -> Remote:
+        """Who is at the other end."""
+
+    @property
+    def usable(self) -> bool:
+        """A new stream may be opened here."""
+
+    def open(self) -> S_co:
+        """A new stream."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+Connect = Callable[[], Awaitable[Shared[S_co]]]
 """Makes a session that is ready; CarrierError if it cannot."""
 
 
@@ -22,13 +45,13 @@ class _Place:
 
     key: object
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    trunk: Trunk | None = None
+    trunk: Shared[Any] | None = None
 
 
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Place]] = WeakKeyDictionary()
 
 
-async def share(key: object, connect: Connect) -> Branch:
+async def share(key: object, connect: Connect[S_co]) -> S_co:
     """A stream to the place that `key` names (compared by ==).
 
     Raises:
@@ -43,10 +66,11 @@ async def share(key: object, connect: Connect) -> Branch:
     async with place.lock:
         if place.trunk is None or not place.trunk.usable:
             place.trunk = await connect()
-        return open_on(place.trunk)
+        stream: S_co = open_on(place.trunk)
+        return stream
 
 
-def open_on(trunk: Trunk) -> Branch:
+def open_on(trunk: Shared[S_co]) -> S_co:
     """A stream on a session that is ready; CarrierError if it takes none."""
     if trunk.usable:
         return trunk.open()

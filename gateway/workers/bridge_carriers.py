@@ -27,7 +27,7 @@ _SHAPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mws": ("mux", (*_WS, "mux")),
     "mwss": ("mux", (*_WS, "mux")),
     "grpc": ("grpc", (*_TCP, "grpc")),
-    "quic": ("quic", ("quic",)),
+    "quic": ("quic", ("sockets", "quic")),
     "kcp": ("kcp", ("kcp",)),
 }
 """The module of each carrier, and the groups of options it takes."""
@@ -67,7 +67,7 @@ def prepare_dial(node: NodeSpec) -> DialCarrier:
         given = {"interface": node.interface, **_group("sockets", node.options)}
         keywords["sockets"] = SocketOptions(**given)
     if node.tls is not None:
-        keywords["tls"] = client_tls(node.tls, getattr(module, "ALPN", ()))
+        keywords["tls"] = client_tls(node.tls, module)
     limit = node.options.get("handshake_timeout")
 
     async def dial(host: str, port: int, seconds: float, over: Stream | None) -> Stream:
@@ -83,7 +83,7 @@ def prepare_listen(relay: RelaySpec, own: OwnCertificate) -> Listen:
     """How to listen as a relay. Raises CarrierError."""
     module, keywords = _prepare(relay.carrier, relay.options)
     if relay.tls is not None:
-        keywords["tls"] = server_tls(relay.tls, own, getattr(module, "ALPN", ()))
+        keywords["tls"] = server_tls(relay.tls, own, module)
     keywords["handshake_timeout"] = relay.options.get("handshake_timeout", relay.read_timeout)
     keywords["max_half_open"] = STRANGERS
 
@@ -129,31 +129,31 @@ def _group(group: str, options: Options) -> dict[str, Any]:
     }
 
 
-def client_tls(spec: ClientTlsSpec, alpn: tuple[str, ...] = ()) -> trust.ClientTls:
-    """Read the files. Raises CarrierError."""
-    return trust.client_tls(
+def client_tls(spec: ClientTlsSpec, carrier: Any = trust) -> Any:
+    """Read the files, for the TLS that this carrier has. Raises CarrierError."""
+    make = getattr(carrier, "client_tls", trust.client_tls)
+    return make(
         secure=spec.secure,
         server_name=spec.server_name,
         ca_file=spec.ca_file,
         cert_file=spec.cert_file,
         key_file=spec.key_file,
         pin=spec.pin,
-        alpn=spec.alpn or alpn,
+        alpn=spec.alpn or getattr(carrier, "ALPN", ()),
         min_version=spec.min_version,
         max_version=spec.max_version,
         cipher_suites=spec.cipher_suites,
     )
 
 
-def server_tls(
-    spec: ServerTlsSpec, own: OwnCertificate, alpn: tuple[str, ...] = ()
-) -> trust.ServerTls:
-    """Read the files, or make a certificate. Raises CarrierError."""
-    return trust.server_tls(
+def server_tls(spec: ServerTlsSpec, own: OwnCertificate, carrier: Any = trust) -> Any:
+    """The same for a server; without files make a certificate. Raises CarrierError."""
+    make = getattr(carrier, "server_tls", trust.server_tls)
+    return make(
         cert_file=spec.cert_file or own(),
         key_file=spec.key_file,
         ca_file=spec.ca_file,
-        alpn=spec.alpn or alpn,
+        alpn=spec.alpn or getattr(carrier, "ALPN", ()),
         min_version=spec.min_version,
         max_version=spec.max_version,
         cipher_suites=spec.cipher_suites,
