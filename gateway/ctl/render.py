@@ -5,6 +5,7 @@ All text of the status passes `Words.text`, so that nothing in it can steer a te
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,8 @@ class _Page:
             if notes := listings.source_notes(service.sources, self.words):
                 yield facts(notes)
         if odd := _networks(service):
-            yield from self._listing("advertised networks", listings.networks(odd, self.words))
+            title = f"advertised networks: {_standings(odd)}"
+            yield from self._listing(title, listings.networks(odd, self.words))
         yield from self._listing("traffic", listings.traffic(service.counters, self.words))
         yield from self._listing("rings", listings.rings(service.rings, self.words))
         yield from self._listing("sockets", listings.sockets(service.sockets, self.words))
@@ -131,6 +133,11 @@ def _networks(service: ServiceStatus) -> list[tuple[str, NetworkStatus]]:
         for network in peer.advertised
         if network.standing != "accepted"
     ]
+
+
+def _standings(found: Sequence[tuple[str, NetworkStatus]]) -> str:
+    counts = Counter(network.standing for _, network in found)
+    return ", ".join(f"{number:,} {standing}" for standing, number in sorted(counts.items()))
 
 
 def _title(title: str) -> Text:

@@ -3,7 +3,7 @@
 An address cut short is useless, and one folded in the middle cannot be copied. So a table
 is as wide as its cells; where the screen is narrower, each row becomes a card: the first
 cell alone on a line, the others below it, each with its column's title, wrapped between
-cells and never inside one.
+cells and inside one only where it is a sentence longer than a line: at its blanks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ def fitted(listing: Listing, console: Console, indent: int = INDENT) -> Renderab
     ]
     widths = [_width(column, (row[index] for row in cells)) for index, column in enumerate(columns)]
     if indent + sum(widths[index] + GAP for index in shown) - GAP > console.width:
-        return Group(*(_card(columns, row, console.width) for row in cells))
+        return Group(*(_card(columns, row, console) for row in cells))
     # Widths are given, since the library measures every cell twice to find them.
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
     for index in shown:
@@ -104,7 +104,7 @@ def _width(column: Column, cells: Iterable[Text]) -> int:
     return max(cell_len(column.title), *map(cell_len, lines), 0)
 
 
-def _card(columns: Sequence[Column], row: Sequence[Text], width: int) -> Text:
+def _card(columns: Sequence[Column], row: Sequence[Text], console: Console) -> Text:
     head, *rest = (_one_line(cell) for cell in row)
     card = Text(" " * INDENT).append_text(head)
     items = [
@@ -114,7 +114,19 @@ def _card(columns: Sequence[Column], row: Sequence[Text], width: int) -> Text:
     ]
     if not items:
         return card
-    return card.append("\n").append_text(flowed(items, width, 3 * INDENT))
+    room = console.width - 3 * INDENT
+    parts = [part for item in items for part in _folded(item, room, console)]
+    return card.append("\n").append_text(flowed(parts, console.width, 3 * INDENT))
+
+
+def _folded(item: Text, room: int, console: Console) -> Sequence[Text]:
+    """A sentence in lines that fit; anything else as it is."""
+    if cell_len(item.plain) <= room or max(map(cell_len, item.plain.split(" "))) > room:
+        return (item,)
+    lines = list(item.wrap(console, room))
+    for line in lines:
+        line.rstrip()
+    return lines
 
 
 def _one_line(cell: Text) -> Text:

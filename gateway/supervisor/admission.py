@@ -21,7 +21,7 @@ from gateway.config.model import Credential, Interface
 from gateway.linux.process import wipe
 from gateway.protocol.claims import check_claim
 from gateway.protocol.forwarding import Refusal
-from gateway.protocol.packet import pack_address
+from gateway.protocol.packet import pack_address, unpack_address
 from gateway.protocol.peer import PeerRecord
 from gateway.supervisor.authers import AutherTable
 
@@ -77,9 +77,9 @@ class Admission:
             known &= bool(good)
             right &= _any_equal(good or [self._nobody], digest) and bool(good)
         if not known:
-            return Refusal.UNKNOWN_ADDRESS, f"no credential names the address{self._unread()}"
+            return Refusal.UNKNOWN_ADDRESS, f"no credential names {_texts(claimed)}{self._unread()}"
         if not right:
-            return Refusal.WRONG_PASSPHRASE, "the passphrase is not the address's"
+            return Refusal.WRONG_PASSPHRASE, f"the passphrase is not that of {_texts(claimed)}"
         return None
 
     def left_to_plugins(self, addresses: Iterable[bytes], passphrase: bytes) -> tuple[bytes, ...]:
@@ -123,6 +123,10 @@ class Admission:
     def _unread(self) -> str:
         unread = self.unread()
         return f"; not read yet: {', '.join(unread)}" if unread else ""
+
+
+def _texts(addresses: Iterable[bytes]) -> str:
+    return ", ".join(str(unpack_address(address)) for address in addresses)
 
 
 def _any_equal(digests: Iterable[bytes], digest: bytes) -> bool:

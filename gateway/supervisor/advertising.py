@@ -46,6 +46,8 @@ class Advertising:
     ) -> None:
         self.networks: tuple[Network, ...] = ()
         self.bad_answers = 0
+        self.refused = 0
+        """Times that the server refused a network which it had not refused before."""
         self._service = service
         self.device = device
         self._sock = sock
@@ -92,6 +94,7 @@ class Advertising:
         for network, result in self._results.items():
             known = former.get(network)
             if known is None or known.standing is not result.standing:
+                self.refused += result.standing is Standing.REFUSED
                 self._log(result, now)
 
     def withdraw(self) -> None:

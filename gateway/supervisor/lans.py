@@ -66,6 +66,8 @@ class Lans:
         self, service: Service, digest: Callable[[bytes], bytes], networks: Networks
     ) -> None:
         self.counts: Counter[Fate] = Counter()
+        self.refused = 0
+        """Times that a network was refused which had not been before."""
         self._service = service
         self._digest = digest
         self._networks = networks
@@ -226,6 +228,7 @@ class Lans:
         for outcome in outcomes:
             known = before.pop(outcome.network, None)
             if known is None or known.standing is not outcome.standing:
+                self.refused += outcome.standing is Standing.REFUSED
                 text = "" if outcome.standing is Standing.ACCEPTED else REASON_TEXT[outcome.reason]
                 self._event(f"network-{outcome.standing.name.lower()}", peer, outcome, now, text)
         for outcome in before.values():

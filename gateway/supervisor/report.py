@@ -314,7 +314,7 @@ def _uplink(
     if state in (State.LOST, State.RESOLVING):
         what = "lost" if state is State.LOST else "not resolved yet"
         if state is State.LOST and not machine.acks:
-            what += ": it never answered, as it does where address or passphrase are wrong"
+            what += ": it never answered; to a wrong address or passphrase it says nothing"
         problems.append(f"service {service.config.name}: server {target} is {what}")
     _, _, _, _, tx_dropped, _ = service.traffic.row(0)
     observed = machine.observed

@@ -8,7 +8,7 @@ from samples import CLIENT, DEGRADED, PEER_CONTESTED, PEER_IPV6, SERVER, SERVER_
 from gateway.ctl.render import overview, screen
 from gateway.ctl.terminal import Look
 from gateway.protocol.forwarding import DropReason, Refusal
-from gateway.protocol.messages import Status
+from gateway.protocol.messages import NetworkStatus, Status
 
 SAMPLES = [SERVER, CLIENT, DEGRADED]
 WIDTHS = [60, 80, 120, 200]
@@ -78,6 +78,24 @@ def test_sources_are_shown_with_what_is_wrong() -> None:
     assert "field 3: the username is no IP address" in text
     assert "and 24 more entries left out" in text
     assert "https://auth.example.com/tun" in text
+
+
+@pytest.mark.parametrize("width", [50, 80, 110])
+def test_a_long_reason_goes_on_below_its_own_beginning(width: int) -> None:
+    reason = "It overlaps a network of another peer, who was there first: two sites use the same."
+    networks = (
+        NetworkStatus("192.168.100.0/24", "accepted"),
+        NetworkStatus("192.168.101.0/24", "refused", reason, "192.168.123.2"),
+        NetworkStatus("192.168.102.0/24", "refused", reason, "fd12:3456:789a:1:2:3:4:5"),
+    )
+    service = msgspec.structs.replace(CLIENT.services[0], advertised=networks)
+    text = drawn(msgspec.structs.replace(CLIENT, services=(service,)), Look(width))
+    part = text.partition("advertised networks: 1 accepted, 2 refused\n")[2]
+    part = part.partition("\ntraffic")[0]
+    assert " ".join(part.split()).count(reason) == 2
+    assert all(line.startswith("  ") for line in part.splitlines())
+    assert max(map(len, part.splitlines())) <= width
+    assert "(fd12:3456:789a:1:2:3:4:5 has it)" in " ".join(part.split())
 
 
 def test_drops_come_by_number_and_exactly() -> None:

@@ -51,6 +51,15 @@ def test_no_credentials_at_all_lets_nobody_in() -> None:
     assert refusal(Admission(NETS, None, KEY), b"", "192.168.123.2") is None
 
 
+def test_the_sentence_names_the_addresses_and_no_passphrase() -> None:
+    admission = Admission(NETS, CREDENTIALS, KEY)
+    claim = [pack_address(ip_address("192.168.123.2"))]
+    _, wrong = admission.refusal(claim, b"hunter2")
+    assert wrong == "the passphrase is not that of 192.168.123.2"
+    _, unknown = admission.refusal([pack_address(ip_address("192.168.123.77"))], b"hunter2")
+    assert unknown == "no credential names 192.168.123.77"
+
+
 def test_restored_peers_are_checked_again() -> None:
     """By digest, against today's credentials."""
     admission = Admission(NETS, CREDENTIALS, KEY)

@@ -84,6 +84,12 @@ def test_answers(sockets):
     assert client.standing() == ["waiting"], "nothing was sent that this could answer"
     client.advertising.on_answer(b"GOST" + bytes(27), 0.0)
     assert client.advertising.bad_answers == 1
+    assert client.advertising.refused == 0
+    for _ in range(2):
+        client.advertising.tell(client.machine)
+        client.answer(client.sent()[0], Standing.REFUSED, Reason.OVERLAPS_PEER)
+    assert client.standing() == ["refused"]
+    assert client.advertising.refused == 1
 
 
 def test_a_change_is_told_at_once_and_the_end_too(sockets, monkeypatch):

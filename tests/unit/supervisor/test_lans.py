@@ -122,9 +122,11 @@ def test_the_second_waits_for_the_first_to_go():
     server.hear(2, LAN)
     (refused,) = server.hear(3, LAN).results
     assert (refused.reason, refused.holder) == (Reason.OVERLAPS_PEER, address(2))
+    server.hear(3, LAN, sequence=1)
+    assert server.lans.refused == 1, "a network, however often it is said"
     server.end(2)
     assert server.target("192.168.100.7") < VOID
-    (result,) = server.hear(3, LAN, sequence=1).results
+    (result,) = server.hear(3, LAN, sequence=2).results
     assert result.standing is Standing.ACCEPTED
     assert server.target("192.168.100.7") == server.slot(3)
 
