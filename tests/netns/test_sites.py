@@ -128,3 +128,35 @@ def test_a_wrong_passphrase_reaches_nothing(network, passphrase, two):
     assert server.service()["drops"]["unknown_endpoint"] > 0
     assert server.service()["drops"]["spoofed_source"] == 0
     assert intruder.service()["uplink"]["state"] != "up"
+
+
+@FAMILIES
+def test_two_sites_with_one_prefix(network, two):
+    """C1 and C2 say the same; the first has it, the second is refused, counted and shown."""
+    need("nft")
+    net = network(3, lans=(1,))
+    server = net.server(net=nets(1, two=two))
+    lan = LANS_6[0] if two else LANS[0]
+    named = f"&ttl=1s&advertise={lan}"
+    one = start_client(net, 1, two=two, auth=False, options=named)
+    wait_for(lambda: standings(one) == {lan: "accepted"}, 8.0, "the first to have it")
+    other = start_client(net, 2, two=two, auth=False, options=named)
+    wait_for(lambda: standings(other) == {lan: "refused"}, 8.0, "the second to be refused")
+    wait_for(lambda: other.service()["uplink"]["acks"] >= 3, 8.0, "it to be said again")
+    for gateway in (server, other):
+        assert gateway.service()["advertisements"]["networks_refused"] == 1
+        done = gateway.ctl("status", gateway.instance)
+        assert done.returncode == 0, done.stdout
+        assert "advertised networks: 1 refused" in done.stdout
+        assert "two sites use the same addresses" in done.stdout
+        assert "(192.168.123.2 has it)" in done.stdout
+        assert gateway.process.output().count("event=network-refused") == 1
+    assert one.service()["advertisements"]["networks_refused"] == 0
+    assert server.peer("192.168.123.2")["networks"] == [lan]
+    assert server.peer("192.168.123.3")["networks"] == []
+
+
+def standings(gateway) -> dict[str, str]:
+    """What became of the networks of a client."""
+    found = gateway.service().get("advertised", ())
+    return {item["network"]: item["standing"] for item in found}
