@@ -9,12 +9,15 @@ import pytest
 
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.messages import (
+    ChainStatus,
     DeviceStatus,
     HostStatus,
+    LegStatus,
     NetworkStatus,
     OffloadStatus,
     PeerStatus,
     ProcessStatus,
+    RelayStatus,
     RingStatus,
     ServiceStatus,
     SocketStatus,
@@ -51,6 +54,9 @@ def first_cells(heading: str) -> list[str]:
         SourceStatus,
         TargetStatus,
         UplinkStatus,
+        ChainStatus,
+        LegStatus,
+        RelayStatus,
     ],
 )
 def test_every_field_is_there(struct: type[msgspec.Struct]) -> None:
