@@ -7,7 +7,7 @@ readable only for the user that the gateway becomes. Nothing here needs to be ro
 import importlib.util
 import pwd
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +33,7 @@ NAMESPACES = Path("/run/netns")
 DEVICES = Path("/sys/class/net")
 
 Spec = TypeVar("Spec", AutherSpec, RouterSpec)
+K = TypeVar("K")
 Nets = tuple[Interface, ...]
 
 
@@ -98,20 +99,21 @@ def _credentials(auther: AutherSpec, nets: Nets) -> Iterator[str]:
         return
     path = auther.file.path
     try:
-        parsed = credentials_of_text(read_file(path), path)
+        raw = read_file(path)
+        parsed = credentials_of_text(raw, path)
     except SourceError as error:
         yield f"{path}: {error}"
         return
     yield from _problems(path, parsed)
     own = {net.ip for net in nets}
-    wrong = []
+    wrong = {}
     for a16 in parsed.table:
         address = unpack_address(a16)
         if address in own:
-            wrong.append(f"{path}: {address} is the server's own address")
+            wrong[a16] = f"{address} is the server's own address"
         elif problem := cannot_be_a_peer(address, nets):
-            wrong.append(f"{path}: {address} {problem}")
-    yield from _first(path, wrong)
+            wrong[a16] = f"{address} {problem}"
+    yield from _first(path, _placed(path, raw, credentials_of_text, wrong))
 
 
 def _routes(router: RouterSpec, nets: Nets) -> Iterator[str]:
@@ -119,20 +121,32 @@ def _routes(router: RouterSpec, nets: Nets) -> Iterator[str]:
         return
     path = router.file.path
     try:
-        parsed = routes_of_text(read_file(path), path)
+        raw = read_file(path)
+        parsed = routes_of_text(raw, path)
     except SourceError as error:
         yield f"{path}: {error}"
         return
     yield from _problems(path, parsed)
     own = {net.ip for net in nets}
-    wrong = []
+    wrong = {}
     for prefix, a16 in parsed.table.items():
         gateway = unpack_address(a16)
         if gateway in own:
-            wrong.append(f"{path}: {_network(prefix)}: {gateway} is this host itself")
+            wrong[prefix] = f"{_network(prefix)}: {gateway} is this host itself"
         elif problem := cannot_be_a_peer(gateway, nets):
-            wrong.append(f"{path}: {_network(prefix)}: {gateway} {problem}")
-    yield from _first(path, wrong)
+            wrong[prefix] = f"{_network(prefix)}: {gateway} {problem}"
+    yield from _first(path, _placed(path, raw, routes_of_text, wrong))
+
+
+def _placed(
+    path: str, raw: bytes, parse: Callable[[bytes, str], Parsed[K]], wrong: Mapping[K, str]
+) -> list[str]:
+    """Each with the line where it stands first."""
+    numbers: dict[K, int] = {}
+    for number, line in enumerate(raw.split(b"\n") if wrong else (), 1):
+        for key in parse(line, path).table:
+            numbers.setdefault(key, number)
+    return [f"{path}:{numbers[key]}: {text}" for key, text in wrong.items()]
 
 
 def _gateways(service: Service) -> Iterator[str]:

@@ -56,20 +56,20 @@ def test_malformed_entries_a_line_each(look, tmp_path):
 
 def test_entries_nobody_can_use(look, tmp_path):
     (tmp_path / "people").write_text(
-        "192.168.123.1 a\n192.168.124.0 a\n192.168.124.1 a\n10.9.9.9 a\nfd00::5 a\n"
+        "# ours\n192.168.123.1 a\n192.168.124.0 a\n192.168.124.1 a\n10.9.9.9 a\nfd00::5 a\n"
     )
     (tmp_path / "lans").write_text(
-        "10.1.0.0/16 192.168.123.1\nfd07::/64 fd09::1\n10.2.0.0/16 192.168.123.255\n"
+        "10.1.0.0/16 192.168.123.1\n\nfd07::/64 fd09::1\n10.2.0.0/16 192.168.123.255\n"
     )
     nobody = "no client can have it"
     assert look(text=FILE) == [
-        "people: 192.168.123.1 is the server's own address",
-        f"people: 192.168.124.0 is the network or its broadcast address: {nobody}",
-        "people: 192.168.124.1 is the server's own address",
-        f"people: 10.9.9.9 is not inside net: {nobody}",
-        "lans: 10.1.0.0/16: 192.168.123.1 is this host itself",
-        f"lans: fd07::/64: fd09::1 is not inside net: {nobody}",
-        f"lans: 10.2.0.0/16: 192.168.123.255 is the network or its broadcast address: {nobody}",
+        "people:2: 192.168.123.1 is the server's own address",
+        f"people:3: 192.168.124.0 is the network or its broadcast address: {nobody}",
+        "people:4: 192.168.124.1 is the server's own address",
+        f"people:5: 10.9.9.9 is not inside net: {nobody}",
+        "lans:1: 10.1.0.0/16: 192.168.123.1 is this host itself",
+        f"lans:3: fd07::/64: fd09::1 is not inside net: {nobody}",
+        f"lans:4: 10.2.0.0/16: 192.168.123.255 is the network or its broadcast address: {nobody}",
     ]
 
 
