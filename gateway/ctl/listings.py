@@ -129,6 +129,8 @@ def peers(found: Sequence[PeerStatus], words: Words) -> Listing:
 def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
     addresses = [Text(words.text(address), "bold") for address in peer.addresses]
     networks = [Text(words.text(network)) for network in peer.networks]
+    if peer.networks_left_out:
+        networks.append(Text(f"and {count(peer.networks_left_out)} more"))
     return (
         Text("\n").join(addresses + networks),
         words.text(peer.endpoint),

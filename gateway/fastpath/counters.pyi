@@ -39,3 +39,6 @@ class Page:
 
     def peer(self, slot: int) -> tuple[int, ...]:
         """A peer's row, in the order of `PEER_NAMES`."""
+
+def peer_totals(pages: tuple[Page, ...], slot: int) -> tuple[int, ...]:
+    """A peer's row, summed over the pages of all its writers."""

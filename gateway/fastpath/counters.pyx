@@ -89,7 +89,18 @@ cdef class Page:
         page_beat(self.at, monotonic_ns())
 
     def peer(self, uint32_t slot):
-        cdef int i
-        if slot >= self.at.peers:
-            raise IndexError(f"slot {slot} of {self.at.peers}")
-        return tuple([page_peer(self.at, slot, i) for i in range(len(PEER_NAMES))])
+        return peer_totals((self,), slot)
+
+
+def peer_totals(tuple pages not None, uint32_t slot):
+    cdef uint64_t totals[PEER_COUNTERS]
+    cdef Page page
+    cdef int i
+    for i in range(PEER_COUNTERS):
+        totals[i] = 0
+    for page in pages:
+        if slot >= page.at.peers:
+            raise IndexError(f"slot {slot} of {page.at.peers}")
+        for i in range(PEER_COUNTERS):
+            totals[i] += page_peer(page.at, slot, i)
+    return tuple([totals[i] for i in range(len(PEER_NAMES))])

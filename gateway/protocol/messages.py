@@ -399,6 +399,7 @@ class PeerStatus(msgspec.Struct, frozen=True, gc=False):
     remote: str = ""
     user: str = ""
     """Of one behind a relay: through which carrier, from where, as whom."""
+    networks_left_out: int = 0
 
 
 class TargetStatus(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from heapq import nsmallest
+from ipaddress import ip_address
 from typing import Literal
 
 from gateway.errors import ConfigError
@@ -13,10 +14,12 @@ from gateway.protocol.packet import (
     ANY,
     Address,
     Network,
+    is_v4,
     pack_address,
     pack_network,
     unpack_address,
 )
+from gateway.protocol.routes import network_of
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.service import TunService
 
@@ -53,7 +56,7 @@ def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFac
     known: Literal["credential", "peer", "network"] = "network" if peer is None else "peer"
     if all(map(service.admission.knows, own)):
         known = "credential"
-    routes = _routes(service, hub, own)
+    routes, left_out = _routes(service, hub, own)
     return ClientFacts(
         service=config.name,
         interfaces=tuple(_interface(service, address) for address in own),
@@ -62,14 +65,17 @@ def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFac
         listen=config.host,
         port=_port(service),
         reached=_reached(hub),
-        routes=tuple(map(str, routes[:MOST_ROUTES])),
-        left_out=max(0, len(routes) - MOST_ROUTES),
+        routes=tuple(map(str, routes)),
+        left_out=left_out,
         mtu=config.mtu,
     )
 
 
-def _routes(service: TunService, hub: Hub, own: Sequence[bytes]) -> list[Network]:
-    """The networks behind others, of the families that the client has; no default route."""
+def _routes(service: TunService, hub: Hub, own: Sequence[bytes]) -> tuple[list[Network], int]:
+    """The networks behind others, of the families that the client has; no default route.
+
+    The first of them, and how many more there are.
+    """
     mine: set[tuple[bytes, int]] = set()
     others: set[tuple[bytes, int]] = set()
     for route in service.config.routes:
@@ -80,10 +86,11 @@ def _routes(service: TunService, hub: Hub, own: Sequence[bytes]) -> list[Network
         side = mine if any(address in own for address in peer.addresses) else others
         side.update(service.networks.behind(peer.addresses))
         side.update(service.networks.led(peer.slot))
-    versions = {unpack_address(address).version for address in own}
-    networks = [_network(*prefix) for prefix in others - mine]
-    fit = [each for each in networks if each.version in versions and each.prefixlen]
-    return sorted(fit, key=lambda each: (each.version, int(each.network_address), each.prefixlen))
+    families = set(map(is_v4, own))
+    fit = [(not is_v4(at), at, length) for at, length in others - mine if is_v4(at) in families]
+    fit = [each for each in fit if each[2] > (0 if each[0] else 96)]
+    first = nsmallest(MOST_ROUTES, fit)
+    return [network_of(at, length) for _, at, length in first], len(fit) - len(first)
 
 
 def _reached(hub: Hub) -> tuple[str, ...]:
@@ -107,11 +114,6 @@ def _port(service: TunService) -> int:
 def _covers(service: TunService, addresses: Sequence[Address]) -> bool:
     nets = [net.network for net in service.config.nets]
     return all(any(address in net for net in nets) for address in addresses)
-
-
-def _network(prefix: bytes, length: int) -> Network:
-    address = unpack_address(prefix)
-    return ip_network((address, length - 96 if address.version == 4 else length))
 
 
 def _address(text: str) -> Address:

@@ -11,7 +11,7 @@ publishes goes on in the next turn while `unsettled` says so.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from gateway.config.model import Interface, Route
 from gateway.protocol.forwarding import LOCAL, VOID, Role
@@ -168,9 +168,20 @@ class Networks:
         """
         return _parts(self.generation, list(self._peers.values()), list(self.table.rows()))
 
-    def behind(self, addresses: Iterable[bytes]) -> list[Prefixed]:
+    def behind(self, addresses: Iterable[bytes]) -> Iterator[Prefixed]:
         """The networks that the server was told to be behind a peer with these addresses."""
-        return [network for address in addresses for network in self._behind.get(address, ())]
+        return (network for address in addresses for network in self._behind.get(address, ()))
+
+    def leading_to(
+        self, slot: int, addresses: Iterable[bytes], most: int
+    ) -> tuple[list[Prefixed], int]:
+        """The first networks behind a peer, told and advertised, and how many more there are."""
+        told = [self._behind[address] for address in addresses if address in self._behind]
+        led = self._advertised.get(slot, ())
+        if not told and not led:
+            return [], 0
+        first = list(islice(chain(*told, led), most))
+        return first, sum(map(len, told)) + len(led) - len(first)
 
     def led(self, slot: int) -> tuple[tuple[bytes, int], ...]:
         """The advertised networks that are routed to the peer at a slot."""

@@ -7,8 +7,9 @@ some slots each second and at a slot whenever somebody asks.
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
+from operator import sub
 
-from gateway.fastpath.counters import PEER_NAMES, Page
+from gateway.fastpath.counters import PEER_NAMES, Page, peer_totals
 
 SWEEP = 500
 """Slots looked at per sweep: a bound on the supervisor's time, whatever the table holds."""
@@ -31,7 +32,7 @@ class Traffic:
     def begin(self, slot: int) -> None:
         """The slot has a new user."""
         row = self._sum(slot)
-        self._baseline[slot] = row
+        self._baseline[slot] = (*row[:_SINGLE_SENDS], 0, *row[_SINGLE_SENDS + 1 :])
         self._seen[slot] = (row[_RX_PACKETS], -inf)
         self._confirmed[slot] = row[_RX_PACKETS]
 
@@ -44,10 +45,7 @@ class Traffic:
 
     def row(self, slot: int) -> tuple[int, ...]:
         """The present user's counters; the last one is a flag: any child sends singly."""
-        total = self._sum(slot)
-        base = self._baseline.get(slot, _NOTHING)
-        counts = tuple(now - then for now, then in zip(total, base, strict=True))
-        return (*counts[:_SINGLE_SENDS], total[_SINGLE_SENDS], *counts[_SINGLE_SENDS + 1 :])
+        return tuple(map(sub, self._sum(slot), self._baseline.get(slot, _NOTHING)))
 
     def last_moved(self, slot: int, now: float) -> float:
         """When something last came from the peer, as far as was looked; -inf: never."""
@@ -80,4 +78,4 @@ class Traffic:
                 self.last_moved(slot, now)
 
     def _sum(self, slot: int) -> tuple[int, ...]:
-        return tuple(map(sum, zip(*(page.peer(slot) for page in self._pages), strict=True)))
+        return peer_totals(self._pages, slot)
