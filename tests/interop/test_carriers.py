@@ -5,7 +5,7 @@ from gost import ONE, SERVER, TWO, linked, nets
 from networks import PORT
 from programs import wait_for
 
-CARRIERS = ["tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "kcp"]
+CARRIERS = ["tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "quic", "kcp"]
 KEPT = "&keepAlive=true&ttl=1s"
 
 

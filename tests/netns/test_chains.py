@@ -8,7 +8,7 @@ from streams import exchange, transfer
 from traffic import ping
 
 SERVER, ONE, TWO = "192.168.123.1", "192.168.123.2", "192.168.123.3"
-CARRIERS = ["tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "kcp"]
+CARRIERS = ["tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "quic", "kcp"]
 QUICK = "&ttl=1s"
 
 
