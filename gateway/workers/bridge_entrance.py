@@ -32,6 +32,7 @@ class Entrance:
         self.held = bytearray()
         self.next: Receiver | None = None
         self.user = ""
+        self.query = 0
         self._keeper = keeper
 
     def on_data(self, data: bytes | bytearray | memoryview) -> None:

@@ -166,7 +166,7 @@ class RelayBridge(Bridge):
 
     def reject(self, entrance: Entrance, what: str, status: Status | None = None) -> None:
         """End a stranger, with a status or without a word."""
-        if self._strangers.pop(entrance, None) is None:
+        if not self._is_known_now(entrance):
             return
         self.count(what)
         if status is None:
@@ -186,13 +186,14 @@ class RelayBridge(Bridge):
             return
         self._queries += 1
         self._asked[self._queries] = entrance
+        entrance.query = self._queries
         self.tell(
             AskRelay(self._queries, request.username, request.password, str(entrance.stream.remote))
         )
 
     def on_stream_end(self, entrance: Entrance, reason: str) -> None:
         """Whatever it was, it is over."""
-        if self._strangers.pop(entrance, None) is not None:
+        if self._is_known_now(entrance):
             self.count("ended-early")
         led = self._led.pop(entrance, None)
         if led is None:
@@ -204,6 +205,11 @@ class RelayBridge(Bridge):
         self.tell(StreamEnded(led.local, led.port, led.service, reason))
         if self._closing is not None and not self._led:
             self._closing.set()
+
+    def _is_known_now(self, entrance: Entrance) -> bool:
+        """Take it from the strangers; false: it was none any more."""
+        self._asked.pop(entrance.query, None)
+        return self._strangers.pop(entrance, None) is not None
 
     def _on_verdict(self, entrance: Entrance, verdict: str) -> None:
         request = entrance.server.request
@@ -242,7 +248,7 @@ class RelayBridge(Bridge):
         except (CarrierError, OSError, TimeoutError):
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        if self._strangers.pop(entrance, None) is None:
+        if not self._is_known_now(entrance):
             far.abort()
             return
         entrance.stream.write(build_response(Status.OK))
@@ -269,7 +275,7 @@ class RelayBridge(Bridge):
         except OSError:
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        del self._strangers[entrance]
+        self._is_known_now(entrance)
         name = sock.getsockname()
         local, port = pack_address(ip_address(name[0].partition("%")[0])), int(name[1])
         crossing = Crossing(entrance.stream, sock, self.packer)

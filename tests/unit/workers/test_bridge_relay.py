@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from gateway.protocol.bridge_messages import StreamEnded, StreamOpened
 from gateway.protocol.relay import Address, Request, Status
 from gateway.protocol.relay_access import Own, Way
 from gateway.workers.bridge_entrance import HELD_BYTES
-from gateway.workers.bridge_relay import RelayBridge, RelayParts
+from gateway.workers.bridge_relay import STOCK_LOW, RelayBridge, RelayParts
 
 OK = b"\1\0\0\0"
 
@@ -42,6 +43,10 @@ async def relay(boss, working, own=(), **parts):
 
 async def connect(bridge):
     return await asyncio.open_connection("127.0.0.1", bridge.port)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def frame(reader) -> bytes:
@@ -218,6 +223,7 @@ def test_what_comes_before_the_verdict_is_bounded(run, boss, working, service):
             (entrance,) = bridge._strangers
             assert len(entrance.held) <= HELD_BYTES
             await chief.until(lambda: chief.figures.get("request-timeout") == 1)
+            assert not bridge._asked
             writer.close()
         assert tun.got == []
         tun.close()
@@ -277,6 +283,39 @@ def test_a_frame_that_is_none_ends_the_stream(run, boss, working, service):
             assert await tun.until(1) == [b"hi"]
             writer.close()
             await chief.until(lambda: chief.figures.get("bad-frame") == 1)
+        tun.close()
+
+    run(body())
+
+
+def test_many_that_come_and_go_leave_nothing(run, boss, working, service):
+    """Descriptors and memory of the bridge do not grow with those who were there."""
+
+    async def body() -> None:
+        tun, chief = service(), boss()
+        async with relay(chief, working, [tun], auth=True) as bridge:
+
+            async def come_and_go(count: int) -> None:
+                for index in range(count):
+                    _, writer = await connect(bridge)
+                    request = Request(Address("", tun.port if index % 3 else 22)).build()
+                    writer.write(request[: len(request) - (index % 7 == 0)])
+                    writer.write(pack(b"x", 0))
+                    writer.close()
+                    await writer.wait_closed()
+                await chief.until(lambda: not chief.figures.get("streams"))
+                await chief.until(lambda: not chief.figures.get("strangers"))
+                await chief.until(lambda: len(bridge._stock) >= STOCK_LOW)
+
+            await come_and_go(20)
+            before = descriptors() - len(bridge._stock)
+            await come_and_go(300)
+            assert descriptors() - len(bridge._stock) <= before + 2
+            left = (bridge._led, bridge._strangers, bridge._asked, bridge._splices)
+            assert not any(left)
+            opened, ended = chief.all(StreamOpened), chief.all(StreamEnded)
+            assert opened
+            assert sorted(each.port for each in opened) == sorted(each.port for each in ended)
         tun.close()
 
     run(body())
