@@ -1,5 +1,8 @@
 """Several sources as one table, against a model that merges whole tables."""
 
+from itertools import permutations
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +28,32 @@ def test_a_later_source_overwrites_an_earlier_one() -> None:
     assert layers.apply(told("http", removed=[A])).set == {A: b"file"}
     assert layers.apply(told("file", removed=[A])).removed == [A]
     assert dict(layers.items()) == {B: b"b"}
+
+
+@pytest.mark.parametrize("told_in", list(permutations(["inline", "file", "redis", "http"])))
+def test_every_source_of_credentials_has_its_rank(told_in) -> None:
+    """GOST's: each overwrites those before it, whenever they were read."""
+    layers = CredentialLayers()
+    for source in told_in:
+        layers.apply(told(source, [(A, source.encode())], fresh=True))
+    for source in ("http", "redis", "file", "inline"):
+        assert layers.get(A) == source.encode()
+        layers.apply(told(source, removed=[A]))
+    assert layers.get(A) is None
+
+
+@pytest.mark.parametrize("told_in", list(permutations(["inline", "file", "redis", "http"])))
+def test_every_source_of_routes_has_its_rank(told_in) -> None:
+    """GOST's: of equal prefixes the first in its list, whenever they were read."""
+    layers, key = RouteLayers(), (A, 128)
+    gateways = {source: bytes([n]) * 16 for n, source in enumerate(told_in)}
+    for source, gateway in gateways.items():
+        rows = (GatewayRow(A, 128, gateway),)
+        layers.apply(SourceRoutes("lans", source, 0, 1, True, rows, ()))
+    for source in ("inline", "file", "redis", "http"):
+        assert layers.get(key) == gateways[source]
+        layers.apply(SourceRoutes("lans", source, 0, 1, False, (), (Prefix(A, 128),)))
+    assert layers.get(key) is None
 
 
 def test_of_equal_prefixes_the_earlier_source_wins() -> None:
