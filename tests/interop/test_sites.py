@@ -87,7 +87,7 @@ def test_stock_clients_and_ours_in_one_network(stock):
     """The server is told the LAN of the stock site; ours advertises its own."""
     net = stock(3, lans=(1, 2))
     prepare(net)
-    net.server(f"&routes={LANS[0]}%20{ONE}")
+    net.server(f"&route={LANS[0]}&gw={ONE}")
     start_stock(net, 1)
     net.client(2, ways(2))
     net.client(3, ways(3))

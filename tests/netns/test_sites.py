@@ -4,6 +4,8 @@ The recipe's commands, with its rule by hand or `nat=true`, with and without aut
 and over both families; S is told nothing of the LANs.
 """
 
+from pathlib import Path
+
 import pytest
 from gost import nets
 from needs import need
@@ -24,6 +26,7 @@ from sites import (
     ways,
 )  # fmt: skip
 
+RECIPE = Path(__file__).parents[1] / "unit" / "config" / "recipe"
 INTRUDER = "192.168.123.5"
 FAMILIES = pytest.mark.parametrize("two", [False, True], ids=["ipv4", "both-families"])
 HUB = """
@@ -81,6 +84,21 @@ def test_each_reaches_each(network, nat, auth, two):
     for number in (1, 2):
         lans = [lan[number - 1] for lan in ((LANS, LANS_6) if two else (LANS,))]
         assert server.peer(f"192.168.123.{number + 1}")["networks"] == lans
+
+
+def test_the_recipes_files(network):
+    """Its YAML as it stands, tabs and all, and its rule."""
+    need("iptables")
+    net = network(3, lans=(1, 2))
+    for client in net.lab.clients[:2]:
+        by_hand(client)
+    files = ["server.yaml", "client-2.yaml", "client-3.yaml", "client-4.yaml"]
+    for number, (host, file) in enumerate(
+        zip([net.lab.server, *net.lab.clients], files, strict=True), 1
+    ):
+        arguments = ("-C", str(RECIPE / file))
+        net.gateway(host, *arguments, instance=f"192.168.123.{number}").expect_ready()
+    each_reaches_each(net)
 
 
 @FAMILIES
