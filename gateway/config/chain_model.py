@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from gateway.config.model import AutherSpec, Secret, Selector, Target
+from gateway.config.tree import Plain
 
 Carrier = Literal["tcp", "tls", "mtls", "ws", "wss", "mws", "mwss", "grpc", "quic", "kcp"]
 Value = str | int | float | bool | bytes | tuple[str, ...] | dict[str, str]
@@ -84,6 +85,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
     interface: str | None = None
     mark: int = 0
     place: str = ""
+    said: dict[str, Plain] = {}
+    """The dialler's metadata in the user's words."""
 
     def __repr__(self) -> str:
         return f"NodeSpec({self.label!r})"  # options may hold keys
@@ -132,6 +135,8 @@ class RelaySpec(msgspec.Struct, frozen=True):
     bridges: int | None = None
     read_timeout: float = READ_TIMEOUT
     place: str = ""
+    said: dict[str, Plain] = {}
+    """The listener's metadata in the user's words."""
 
     def __repr__(self) -> str:
         return f"RelaySpec({self.name!r}, {self.carrier!r}, port={self.port})"

@@ -11,7 +11,7 @@ from gateway.config.ends import WEIGHT_LIMIT, read_selector
 from gateway.config.option import nearest
 from gateway.config.section import Values
 from gateway.config.tls import client_tls_of, refuse_tls
-from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
+from gateway.config.tree import Entry, Node, Report, items_of, mapping_of, plain
 from gateway.config.values import BadValueError, boolean, printable, ranged, shown, text
 
 CHAIN = shape.of("name hops", useless="metadata")
@@ -172,6 +172,7 @@ class Chains:
                 "interface", addresses.device, values.get("interface", addresses.device, None)
             ),
             place=node.place,
+            said={each.key: plain(each.node) for each in given.values()},
         )
 
 

@@ -4,7 +4,7 @@ Defaults that matter are there, secrets are not. What is decided at the start is
 words. Of what was merged (the inline credentials of several authers) the result is shown.
 """
 
-from gateway.config import shown_sources
+from gateway.config import shown_chains, shown_sources
 from gateway.config.model import Choice, Commands, Config, Service, Target
 from gateway.config.noted import DEFAULT, Document, Noted, Origins
 from gateway.config.shown_sources import HIDDEN, seconds
@@ -25,8 +25,14 @@ def describe(config: Config, origins: Origins, cpus: int = 0) -> Document:
             origins.get(("user",), DEFAULT),
             only_said=True,
         ),
-        "services": [_Described(s, config.user, origins, cpus).all() for s in config.services],
+        "services": [
+            *(_Described(s, config.user, origins, cpus).all() for s in config.services),
+            *map(shown_chains.relay, config.relays),
+        ],
     }
+    chains = shown_chains.chains(config.services)
+    if chains:
+        document["chains"] = chains
     authers = shown_sources.authers(config.services, origins)
     if authers:
         document["authers"] = authers
@@ -51,7 +57,12 @@ class _Described:
         document: dict[str, Document] = {
             "name": self.own("name", service.name),
             "addr": self.own("addr", shown_sources.endpoint(service.host, service.port)),
-            "handler": {"type": "tun", **self.auth(), "metadata": self.handler()},
+            "handler": {
+                "type": "tun",
+                **self.chain(),
+                **self.auth(),
+                "metadata": self.handler(),
+            },
             "listener": {"type": "tun", "metadata": self.listener()},
         }
         if service.targets:
@@ -67,6 +78,10 @@ class _Described:
     def option(self, name: str, value: Plain, default: str = DEFAULT) -> Noted:
         """An option; `default` is the note where nothing was said of it."""
         return Noted(value, self.origins.get((self.service.place, name), default))
+
+    def chain(self) -> dict[str, Document]:
+        chain = self.service.chain
+        return {} if chain is None else {"chain": Noted(chain.name, self.service.place)}
 
     def auth(self) -> dict[str, Document]:
         names = shown_sources.auther_names(self.service)

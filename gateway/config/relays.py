@@ -9,7 +9,7 @@ from gateway.config.ends import read_listen, read_selector, read_targets
 from gateway.config.model import Target
 from gateway.config.section import Values
 from gateway.config.tls import refuse_tls, server_tls_of
-from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
+from gateway.config.tree import Entry, Node, Report, items_of, mapping_of, plain
 from gateway.config.values import BadValueError, duration, printable, ranged, shown, text
 
 HANDLER = shape.of("type auth auther authers metadata",
@@ -91,6 +91,7 @@ def build_relay(
         bridges=values.get("bridges", ranged(1, MOST_BRIDGES), None),
         read_timeout=values.get("readtimeout", duration, READ_TIMEOUT) or READ_TIMEOUT,
         place=node.place,
+        said={each.key: plain(each.node) for each in given.values()},
     )
     return spec, own.get("user")
 

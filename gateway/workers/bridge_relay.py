@@ -166,7 +166,7 @@ class RelayBridge(Bridge):
 
     def reject(self, entrance: Entrance, what: str, status: Status | None = None) -> None:
         """End a stranger, with a status or without a word."""
-        if not self._is_known_now(entrance):
+        if not self._forget_stranger(entrance):
             return
         self.count(what)
         if status is None:
@@ -193,7 +193,7 @@ class RelayBridge(Bridge):
 
     def on_stream_end(self, entrance: Entrance, reason: str) -> None:
         """Whatever it was, it is over."""
-        if self._is_known_now(entrance):
+        if self._forget_stranger(entrance):
             self.count("ended-early")
         led = self._led.pop(entrance, None)
         if led is None:
@@ -206,7 +206,7 @@ class RelayBridge(Bridge):
         if self._closing is not None and not self._led:
             self._closing.set()
 
-    def _is_known_now(self, entrance: Entrance) -> bool:
+    def _forget_stranger(self, entrance: Entrance) -> bool:
         """Take it from the strangers; false: it was none any more."""
         self._asked.pop(entrance.query, None)
         return self._strangers.pop(entrance, None) is not None
@@ -248,7 +248,7 @@ class RelayBridge(Bridge):
         except (CarrierError, OSError, TimeoutError):
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        if not self._is_known_now(entrance):
+        if not self._forget_stranger(entrance):
             far.abort()
             return
         entrance.stream.write(build_response(Status.OK))
@@ -275,7 +275,7 @@ class RelayBridge(Bridge):
         except OSError:
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        self._is_known_now(entrance)
+        self._forget_stranger(entrance)
         name = sock.getsockname()
         local, port = pack_address(ip_address(name[0].partition("%")[0])), int(name[1])
         crossing = Crossing(entrance.stream, sock, self.packer)

@@ -6,6 +6,7 @@ from gateway.config.build import build
 from gateway.config.carrier_options import CARRIERS, OPTIONS, TLS_CARRIERS
 from gateway.config.chain_model import ClientTlsSpec, RelayUser, ServerTlsSpec
 from gateway.config.model import Selector, Target
+from gateway.config.render import explained
 from gateway.config.sources import read_tree
 from gateway.config.tree import Report
 from gateway.errors import ConfigError
@@ -268,6 +269,25 @@ def test_an_unused_chain_is_told(load):
     assert load(yaml=YAML.replace(", chain: c", "").replace("':8421'", "'h:1'")).warnings == (
         'g.yaml:8:3: chains: "c" is used by no service',
     )
+
+
+def test_what_is_in_effect_can_be_read_again_and_tells_no_secret(load, tmp_path):
+    """Passwords and keys are stars, all else is the same."""
+    listens = (CLIENT, "relay+kcp://:444/10.0.0.1:1?kcp.key=hush&kcp.mode=fast3&bridges=2")
+    forward = f"relay+wss://me:hush@h:1,i:2?path=/x&pin={PIN}&backup=true&strategy=fifo"
+    made = config(forward, listens=listens)
+    text = explained(made, {}, 2)
+    assert "hush" not in text
+    assert text.isascii()
+    again = load(yaml=text)
+    (relay,), (chain,) = again.relays, [service.chain for service in again.services]
+    assert relay.options == made.relays[0].options | {"kcp.key": "***"}
+    assert (relay.targets[0].host, relay.bridges) == ("10.0.0.1", 2)
+    (hop,), (before,) = chain.hops, made.services[0].chain.hops
+    assert hop.selector == before.selector
+    for one, other in zip(hop.nodes, before.nodes, strict=True):
+        assert (one.label, one.tls, one.options) == (other.label, other.tls, other.options)
+        assert (one.backup, one.user) == (True, RelayUser(b"me", b"***"))
 
 
 def test_names_are_one_per_carrier():
