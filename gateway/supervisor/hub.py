@@ -95,7 +95,7 @@ class Hub:
             return
         removed, changes = self.peers.expire(now, self.traffic.moved)
         for peer in removed:
-            event(_log, logging.INFO, "peer-expired", service=self._name, **_who(peer))
+            self._tell("peer-expired", now, **_who(peer))
         self._apply(changes)
         self._publish()
 
@@ -155,7 +155,7 @@ class Hub:
             self._unrestored = None
 
     def _withdraw(self, peer: Peer) -> None:
-        event(_log, logging.INFO, "peer-withdrawn", service=self._name, **_who(peer))
+        self._tell("peer-withdrawn", self._clock(), **_who(peer))
         self._apply(self.peers.remove(peer))
 
     def last_seen(self, peer: Peer, now: float) -> float:

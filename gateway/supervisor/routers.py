@@ -62,14 +62,21 @@ class RouterTable:
                 self.rivals.pop(key, None)
         return changes
 
-    def overruled(self, kind: SourceKind) -> Iterator[str]:
-        """A line for each prefix of this source where another one is believed."""
+    def overruled(self, kind: SourceKind) -> list[Prefixed]:
+        """The prefixes of this source where another one is believed."""
+        found = []
         for key in self.rivals:
             known = dict(self.layers.holders(key))
-            first = next(iter(known), kind)
-            if kind in known and known[kind] != known[first]:
-                counts = f"the gateway {unpack_address(known[first])} counts"
-                yield f"{network_of(*key)} is in {first} too: {counts}"
+            if kind in known and known[kind] != next(iter(known.values())):
+                found.append(key)
+        return found
+
+    def why_overruled(self, key: Prefixed) -> str:
+        """A line about one of them."""
+        source, gateway = next(self.layers.holders(key))
+        return (
+            f"{network_of(*key)} is in {source} too: the gateway {unpack_address(gateway)} counts"
+        )
 
 
 class Routers:
@@ -171,14 +178,17 @@ class Routed:
             self._lans.tell(led, removed)
         self.host.change(led, removed)
 
-    def problems(self, kind: SourceKind) -> tuple[str, ...]:
-        """Lines about entries of a source that count for nothing here."""
-        unfit = [
+    def problems(self, kind: SourceKind) -> tuple[list[str], int]:
+        """The first lines about entries of a source that count for nothing here; how many."""
+        lines = [
             reason
             for prefix, reason in self._unfit.items()
             if next(self.table.layers.holders(prefix), (None,))[0] == kind
         ]
-        return (*unfit, *self.table.overruled(kind))
+        overruled = self.table.overruled(kind)
+        count = len(lines) + len(overruled)
+        lines += map(self.table.why_overruled, overruled[:PROBLEMS_SHOWN])
+        return lines[:PROBLEMS_SHOWN], count
 
     def _reason(self, prefix: Prefixed, gateway: bytes) -> str:
         if gateway in self._own:

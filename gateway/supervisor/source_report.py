@@ -79,15 +79,15 @@ class SourceLog:
                 )  # fmt: skip
 
 
-def _none(_kind: SourceKind) -> tuple[str, ...]:
-    return ()
+def _none(_kind: SourceKind) -> tuple[list[str], int]:
+    return [], 0
 
 
 def _of(
     holder: Holder,
     table: AutherTable | RouterTable,
     boot: float,
-    more: Callable[[SourceKind], tuple[str, ...]],
+    more: Callable[[SourceKind], tuple[list[str], int]],
 ) -> Iterator[SourceStatus]:
     spec = table.spec
     if spec.plugin is not None:
@@ -125,7 +125,8 @@ def _plugin(
     )
 
 
-def _source(state: SourceState, boot: float, more: tuple[str, ...]) -> SourceStatus:
+def _source(state: SourceState, boot: float, more: tuple[list[str], int]) -> SourceStatus:
+    lines, count = more
     return SourceStatus(
         holder=state.holder,
         name=state.name,
@@ -135,8 +136,8 @@ def _source(state: SourceState, boot: float, more: tuple[str, ...]) -> SourceSta
         age_seconds=_age(state.loaded_at, boot),
         failing_seconds=_age(state.failing_since, boot),
         error=state.error,
-        problems=(*state.problems, *more)[:PROBLEMS_SHOWN],
-        problem_count=state.problem_count + len(more),
+        problems=(*state.problems, *lines)[:PROBLEMS_SHOWN],
+        problem_count=state.problem_count + count,
     )
 
 

@@ -15,7 +15,7 @@ from gateway.protocol.packet import pack_network
 from gateway.protocol.peers import Changes as PeerChanges
 from gateway.sources.tables import Prefixed, route_parts
 from gateway.supervisor.networks import Networks
-from gateway.supervisor.routers import Routed, Routers, RouterTable
+from gateway.supervisor.routers import PROBLEMS_SHOWN, Routed, Routers, RouterTable
 
 NETS = (ip_interface("192.168.123.1/24"), ip_interface("fd00:123::1/64"))
 INLINE = (Route(ip_network("10.1.0.0/16"), ip_interface("192.168.123.2").ip),)
@@ -100,15 +100,27 @@ def test_the_first_source_counts_and_the_other_is_named() -> None:
     assert place.target("10.2.2.3") == 3
     assert place.target("10.2.1.3") == 4, "the longest prefix decides, whatever source has it"
     assert place.routed.problems("file") == (
-        "10.1.0.0/16 is in inline too: the gateway 192.168.123.2 counts",
+        ["10.1.0.0/16 is in inline too: the gateway 192.168.123.2 counts"],
+        1,
     )
     assert place.routed.problems("http") == (
-        "10.2.0.0/16 is in file too: the gateway 192.168.123.3 counts",
+        ["10.2.0.0/16 is in file too: the gateway 192.168.123.3 counts"],
+        1,
     )
     place.tell("file", {}, "10.2.0.0/16", "10.1.0.0/16")
     assert place.target("10.2.2.3") == 4
-    assert place.routed.problems("http") == ()
-    assert place.routed.problems("file") == ()
+    assert place.routed.problems("http") == ([], 0)
+    assert place.routed.problems("file") == ([], 0)
+
+
+def test_of_many_contradictions_some_are_shown_and_all_counted() -> None:
+    place = Place()
+    nets = [f"10.7.{n}.0/24" for n in range(PROBLEMS_SHOWN + 5)]
+    place.tell("file", dict.fromkeys(nets, "192.168.123.3"))
+    place.tell("http", dict.fromkeys(nets, "192.168.123.4"))
+
+    lines, count = place.routed.problems("http")
+    assert (len(lines), count) == (PROBLEMS_SHOWN, PROBLEMS_SHOWN + 5)
 
 
 def test_what_leads_nowhere_is_left_out_and_said() -> None:
@@ -131,14 +143,14 @@ def test_what_leads_nowhere_is_left_out_and_said() -> None:
     assert place.target("192.168.123.200") == 2
     assert place.target("fd00:9::1") == VOID
     assert place.known("10.3.0.0/16") is None
-    lines = place.routed.problems("file")
-    assert len(lines) == 4
+    lines, count = place.routed.problems("file")
+    assert len(lines) == count == 4
     assert lines[0] == "10.3.0.0/16: the gateway 10.9.9.9 is outside net: name a peer's address"
     assert "is this gateway itself" in lines[1]
     assert lines[2] == "192.168.123.0/24: the tunnel itself has these addresses"
     place.tell("file", {"10.3.0.0/16": "192.168.123.2"}, "10.4.0.0/16")
     assert place.target("10.3.0.1") == 2
-    assert len(place.routed.problems("file")) == 2
+    assert place.routed.problems("file")[1] == 2
     place.tell("file", {"10.3.0.0/16": "10.9.9.9"}, "10.77.0.0/16")
     assert place.target("10.3.0.1") == NOTHING, "an entry that turns bad takes its route along"
     assert place.known("10.3.0.0/16") is None
@@ -207,4 +219,4 @@ def test_any_order_of_changes_ends_as_the_tables_are(steps: list[tuple[str, dict
 
 def test_a_table_of_no_service_is_kept_all_the_same() -> None:
     table = RouterTable(SITES)
-    assert list(table.overruled("file")) == []
+    assert table.overruled("file") == []
