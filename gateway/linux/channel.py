@@ -31,6 +31,10 @@ class ChannelClosedError(Exception):
     """The other side is gone."""
 
 
+class ChannelGarbledError(ChannelClosedError):
+    """What the other side says makes no sense: it is as good as gone."""
+
+
 class MessageTooLargeError(Exception):
     """The message exceeds `MESSAGE_LIMIT`; the sender must split it."""
 
@@ -71,7 +75,7 @@ class Channel(Generic[Out, In]):
         return True
 
     def receive(self) -> In | None:
-        """The next message, None if none waits. Raises ChannelClosedError."""
+        """The next message, None if none waits. ChannelClosedError, ChannelGarbledError."""
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(
                 RECEIVE_BYTES, _RIGHTS_BYTES, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -83,9 +87,14 @@ class Channel(Generic[Out, In]):
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.descriptors.extend(array.array("i", payload))
-        if not data or flags & socket.MSG_TRUNC:
+        if not data:
             raise ChannelClosedError
-        return cast("In", self._decoder.decode(data))
+        if flags & socket.MSG_TRUNC:
+            raise ChannelGarbledError
+        try:
+            return cast("In", self._decoder.decode(data))
+        except msgspec.DecodeError:
+            raise ChannelGarbledError from None
 
     def wait(self, timeout: float) -> bool:
         """Block until a message or the end of file waits; children only (I8)."""

@@ -83,7 +83,7 @@ def open_namespace(name: str | None, option: str) -> Namespace:
         return Namespace(None, None)
     path = path_of(name)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may be a pipe
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise HostError(_missing(name, path, option)) from None

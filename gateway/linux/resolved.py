@@ -21,7 +21,7 @@ PROGRAM = "resolvectl"
 SECONDS = 5.0
 """A call over D-Bus takes some milliseconds; one to a resolved that hangs, for ever."""
 NOT_FOUND = 127
-_SERVER = re.compile(r"[0-9A-Za-z.:%#\[\]_-]+")
+_SERVER = re.compile(r"[0-9A-Za-z.:%#\[\]_][0-9A-Za-z.:%#\[\]_-]*")
 
 
 class DnsRecord(msgspec.Struct, frozen=True):
@@ -63,7 +63,8 @@ def undo(record: DnsRecord) -> tuple[str, ...]:
         return ()
     if record.place != sysctl.place():
         return ()
-    verb = ("dns", device, *record.former) if record.former else ("revert", device)
+    former = [server for server in record.former if _SERVER.fullmatch(server)]  # from a disk
+    verb = ("dns", device, *former) if former else ("revert", device)
     if _call(PROGRAM, *verb) is None:
         return (f"the name servers of {device} stay: {PROGRAM} failed",)
     return ()

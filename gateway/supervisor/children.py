@@ -26,7 +26,12 @@ from typing import Literal
 
 from gateway.errors import CrashLoop
 from gateway.fastpath.counters import Page
-from gateway.linux.channel import ChannelClosedError, SupervisorEnd, channel_pair
+from gateway.linux.channel import (
+    ChannelClosedError,
+    ChannelGarbledError,
+    SupervisorEnd,
+    channel_pair,
+)
 from gateway.linux.process import exit_text
 from gateway.linux.shared import Arena
 from gateway.log import event, get_logger
@@ -45,6 +50,8 @@ LATE = 3.0
 STUCK = 20.0
 ABORT_PATIENCE = 2.0
 WATCH_INTERVAL = 0.5
+FORK_PAUSE = 2.0
+"""Seconds until the next attempt where the host has no room for a process."""
 STOP_PATIENCE = 2.0
 MESSAGES_PER_TURN = 64
 
@@ -172,7 +179,7 @@ class Children:
         except OSError as error:
             ours.close()
             theirs.close()
-            self._missed(member, f"could not be forked: {error.strerror}")
+            self._missed(member, f"could not be forked: {error.strerror}", FORK_PAUSE)
             return
         theirs.close()
         pidfd = os.pidfd_open(process.pid or 0)
@@ -217,9 +224,11 @@ class Children:
                 if message is None:
                     return
                 self._on_message(member, life, message)
-        except ChannelClosedError:
+        except ChannelClosedError as error:
             life.hung_up = True
             self._loop.unwatch(life.channel.fileno())
+            if isinstance(error, ChannelGarbledError):
+                self._kill(member, signal.SIGKILL)
 
     def _on_message(self, member: Member, life: Running, message: FromChild) -> None:
         if isinstance(message, Ready):
@@ -255,7 +264,7 @@ class Children:
         out_of_memory = _oom_kills() > life.oom_kills
         self._missed(member, exit_text(code, out_of_memory=out_of_memory))
 
-    def _missed(self, member: Member, reason: str) -> None:
+    def _missed(self, member: Member, reason: str, pause: float = 0.0) -> None:
         member.last_exit = reason
         member.restarts += 1
         now = self._loop.now
@@ -275,7 +284,7 @@ class Children:
                 f"{member.spec.service} {member.spec.name} died {len(member.deaths)} times within "
                 f"{RESTART_PERIOD:.0f} s, the last time: {reason}"
             )
-        self._loop.call_in(0.0, lambda: self._replace(member))
+        self._loop.call_in(pause, lambda: self._replace(member))
 
     def _replace(self, member: Member) -> None:
         if member.life is None and not member.stopping:

@@ -3,7 +3,12 @@ from contextlib import closing
 
 import pytest
 
-from gateway.linux.channel import ChannelClosedError, MessageTooLargeError, channel_pair
+from gateway.linux.channel import (
+    ChannelClosedError,
+    ChannelGarbledError,
+    MessageTooLargeError,
+    channel_pair,
+)
 from gateway.protocol.messages import PuntedDatagram, Punts, Ready, Stop
 
 
@@ -61,3 +66,13 @@ def test_descriptors_travel() -> None:
 
         assert os.read(reading, 2) == b"x"
     os.close(reading)
+
+
+@pytest.mark.parametrize("raw", [b"\xc1", b"\x93\x01\x02", b"not a message"])
+def test_nonsense_ends_the_conversation(raw: bytes) -> None:
+    """And is no error of a library's, which nobody would expect."""
+    ours, theirs = channel_pair()
+    with closing(ours), closing(theirs):
+        os.write(theirs.fileno(), raw)
+        with pytest.raises(ChannelGarbledError):
+            ours.receive()

@@ -1,0 +1,79 @@
+"""Children that cannot be forked, and one that talks nonsense."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NoReturn
+
+import pytest
+
+from gateway.fastpath.counters import Page
+from gateway.linux.shared import Arena
+from gateway.protocol.messages import FromChild, Ready
+from gateway.supervisor import children
+from gateway.supervisor.children import Children, Spec
+from gateway.supervisor.loop import Loop
+from gateway.workers.base import Child, Place
+
+
+class Babbling(Child):
+    """Sends what is no message, and goes on as if nothing had been."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, ())
+
+    def work(self) -> None:
+        os.write(self.channel.fileno(), b"\xc1 is no message")
+        while True:
+            self.channel.wait(1.0)
+            self.channel.receive()
+
+
+def spec(heard: list[FromChild]) -> Spec:
+    arena = Arena([Page.bytes_for(1)])
+    page = Page(arena.carve(Page.bytes_for(1)), 1)
+    cpus = tuple(os.sched_getaffinity(0))
+    return Spec("babbler", "tun", "resolver", cpus, page, arena, Babbling, heard.append, list)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    with closing(Loop()) as loop:
+        yield loop
+
+
+def test_a_host_without_room_is_not_asked_in_a_hurry(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the program would give up in the turn in which a limit was reached."""
+    tries = 0
+
+    def full(*_: object) -> NoReturn:
+        nonlocal tries
+        tries += 1
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(children._fork.Process, "start", full)
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.05)
+    found = Children(loop, lambda: None)
+    member = found.start(spec([]))
+    loop.turn(0.0)
+
+    assert tries == 1
+    assert member.last_exit == "could not be forked: Resource temporarily unavailable"
+    assert member.state(loop.now) == "restarting"
+    assert loop.run_until(lambda: tries > 1, 5.0), "but it is asked again"
+
+
+def test_who_talks_nonsense_is_replaced(loop: Loop) -> None:
+    heard: list[FromChild] = []
+    found = Children(loop, lambda: None)
+    member = found.start(spec(heard))
+    try:
+        assert loop.run_until(lambda: member.restarts > 0, 10.0)
+    finally:
+        found.stop("resolver")
+
+    assert member.last_exit == "killed by SIGKILL"
+    assert not any(isinstance(message, Ready) for message in heard)
