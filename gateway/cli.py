@@ -31,6 +31,7 @@ usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
   gateway -L "tun://:0/SERVER:8421?net=192.168.123.2/24&keepAlive=true&route=192.168.100.0/24"
 
   -L, --listen URL      a service; may be repeated
+  -F, --forward URL     a hop of the clients' chain: relay+wss://HOST:PORT; may be repeated
   -C, --config FILE     a configuration, YAML or JSON, - for standard input; may be repeated
   -O, --output FORMAT   print the configuration as yaml or json, secrets included, and exit
   -t, --check           check the configuration, print what is in effect, and exit

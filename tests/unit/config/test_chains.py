@@ -1,5 +1,7 @@
 """Chains and relay listeners: URLs and YAML to the same structs, and sentences for the rest."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway.config.build import build
@@ -299,3 +301,11 @@ def test_names_are_one_per_carrier():
             for name in (option.name, *option.aliases)
         ]
         assert len(names) == len(set(names)), carrier
+
+
+def test_the_docs_have_every_option():
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    for option in OPTIONS:
+        if option.standing == "used":
+            names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
+            assert f"| {names} | {', '.join(option.carriers)} | {option.kind} |" in page
