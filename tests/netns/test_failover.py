@@ -15,6 +15,8 @@ LOST_AFTER = 3.0
 """Periods of a second without an ack."""
 TAKEN_OVER = 2.0
 """Then two probes; the rest is for a busy machine."""
+REFUSED_AFTER = 1.0
+"""Where a host refuses for a server the next heartbeat tells."""
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_server_that_is_killed_is_replaced(several):
 
     first.process.send(signal.SIGKILL)
 
-    expect_used(client, SECOND, TAKEN_OVER)
+    expect_used(client, SECOND, REFUSED_AFTER + TAKEN_OVER)
     reaches(several.lab.clients[0], SERVER, deadline=1.0)
     assert states(client) == ["failed", "used"]
     shown = client.ctl("status", client.instance)
