@@ -166,6 +166,14 @@ def test_nothing_else_is_imported() -> None:
         assert imported_packages(file) <= known | {"gateway"}, file
 
 
+def test_the_type_checker_sees_every_dependency_that_has_types() -> None:
+    overrides = PROJECT["tool"]["mypy"]["overrides"]
+    untyped = {module for override in overrides for module in override["module"]}
+    listed = set((ROOT / "requirements" / "types.txt").read_text().split())
+    for name, (package, _) in (DEPENDENCIES | EXTRAS).items():
+        assert package in untyped or listed & {name, f"types-{name}"}, name
+
+
 def compiled() -> set[str]:
     """What becomes an extension module: Cython, and Python with a .pxd beside it."""
     typed = {file.removesuffix("xd") + "y" for file in modules(".pxd")}
