@@ -1,11 +1,26 @@
 """The recipe's three sites with stock GOST clients: our server is told their LANs."""
 
+import shlex
+
 import pytest
 from gost import KEPT, ONE, QUICK, gost_client, nets
 from needs import need
-from networks import misses, reaches
+from networks import GATEWAY, misses, reaches
 from programs import wait_for
-from sites import LANS, LANS_6, OUTER_6, by_hand, each_reaches_each, give_lans_ipv6, places, ways
+from sites import (
+    H1,
+    H1_6,
+    H2,
+    H2_6,
+    LANS,
+    LANS_6,
+    OUTER_6,
+    by_hand,
+    each_reaches_each,
+    give_lans_ipv6,
+    places,
+    ways,
+)
 
 FAMILIES = pytest.mark.parametrize("two", [False, True], ids=["ipv4", "both-families"])
 HUB = """
@@ -92,6 +107,35 @@ def test_stock_clients_and_ours_in_one_network(stock):
     net.client(2, ways(2))
     net.client(3, ways(3))
     each_reaches_each(net)
+
+
+@pytest.mark.parametrize("two", [False, True], ids=["ipv4", "both-families"])
+def test_what_gateway_ctl_prints_for_a_client_runs_as_it_stands(stock, two):
+    """Both command lines and the file, by both programs: C3 reaches every LAN."""
+    net = stock(3, lans=(1, 2))
+    prepare(net, two=two)
+    server = start_server(net, "routes", two=two)
+    for number in (1, 2):
+        start_stock(net, number, f"&passphrase=pass{number}", two=two)
+    secret, file = net.lab.directory / "secret", net.lab.directory / "client.yaml"
+    secret.write_text("pass3\n")
+    addresses = [net.partition("/")[0] for net in nets(4, two=two).split(",")]
+    told = ("--passphrase-file", str(secret), "--host", "1.2.3.4")
+    done = server.ctl("client", *addresses, *told)
+    assert (done.returncode, done.stderr) == (0, "")
+    commands, _, document = done.stdout.partition("# the same as a file")
+    file.write_text(document.partition("\n")[2])
+    lines = [shlex.split(line) for line in commands.splitlines() if line and line[0] != "#"]
+    assert [line[0] for line in lines] == ["gateway", "gost"]
+    lines += [["gateway", "-C", str(file)], ["gost", "-C", str(file)]]
+    host = net.lab.clients[2]
+    for program, *arguments in lines:
+        command = GATEWAY if program == "gateway" else program
+        running = host.spawn(command, *arguments, environment=net.environment)
+        for address in [H1, H2, *([H1_6, H2_6] if two else [])]:
+            reaches(host, address, deadline=15.0)
+        running.stop()
+        wait_for(lambda: "tun0" not in host.devices(), 5.0, "the device to go")
 
 
 @pytest.mark.parametrize("passphrase", ["&passphrase=wrong", ""], ids=["wrong", "none"])
