@@ -89,8 +89,8 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
         if not name:
             report.error(item.place, "authers: an auther has no name")
         elif name in found:
-            first = found[name].place
-            report.error(item.place, f"authers: {shown(name)} is there twice, first at {first}")
+            first = f"first at {found[name].place}: leave one out"
+            report.error(item.place, f"authers: {shown(name)} is there twice, {first}")
         auther = Auther(name, item.place, parse_places(entries, "authers", report))
         found.setdefault(name, auther)
         report.origins["authers", name] = item.place
@@ -113,7 +113,7 @@ def _add(auther: Auther, node: Node, report: Report) -> None:
     if credential is None:
         return
     if credential.username in auther.known:
-        first = f"first at {auther.known[credential.username][1]}"
+        first = f"first at {auther.known[credential.username][1]}: leave one out"
         report.error(node.place, f"username: {credential.username} is there twice, {first}")
         return
     auther.known[credential.username] = (credential, node.place)

@@ -17,6 +17,8 @@ from gateway.config.tree import Report
 from gateway.config.values import shown
 from gateway.protocol.forwarding import Role
 
+OTHER = ": change one"
+
 Placed = tuple[Network, str, str]
 """A network, whose it is, and where that was said."""
 
@@ -26,16 +28,17 @@ def check_services(services: Sequence[Service], report: Report) -> None:
     for first, second in combinations(services, 2):
         there = f"the service at {first.place} has"
         if second.name == first.name and second.name:
-            report.error(second.place, f"name: {there} the name {shown(first.name)} too")
+            report.error(second.place, f"name: {there} the name {shown(first.name)} too{OTHER}")
         if second.device is not None and second.device == first.device:
-            report.error(second.place, f"name: {there} the device {shown(first.device)} too")
+            report.error(second.place, f"name: {there} the device {shown(first.device)} too{OTHER}")
         if _same_port(first, second):
-            report.error(second.place, f"addr: {there} the UDP port {first.port} too")
+            report.error(second.place, f"addr: {there} the UDP port {first.port} too{OTHER}")
         for net in second.nets:
             for other in first.nets:
                 same = net.version == other.version
                 if same and net.network.overlaps(other.network):
-                    report.error(second.place, f"net: {net} overlaps {other} of another service")
+                    both = f"{net} overlaps {other} of another service"
+                    report.error(second.place, f"net: {both}{OTHER}")
         _check_routes(first, second, report)
 
 
@@ -74,15 +77,14 @@ def check_relays(relays: Sequence[RelaySpec], services: Sequence[Service], repor
         alike = (first.carrier in OVER_UDP) == (second.carrier in OVER_UDP)
         covered = _covers(first.host, second.host) or _covers(second.host, first.host)
         if alike and first.port == second.port and covered:
-            report.error(second.place, f"addr: {there} the port {first.port} too")
+            report.error(second.place, f"addr: {there} the port {first.port} too{OTHER}")
     for relay in relays:
         for service in services:
             same = relay.carrier in OVER_UDP and service.role is Role.SERVER
             covered = _covers(relay.host, service.host) or _covers(service.host, relay.host)
             if same and relay.port == service.port and covered:
-                report.error(
-                    relay.place, f"addr: the service at {service.place} has the UDP port too"
-                )
+                there = f"the service at {service.place} has the UDP port {relay.port} too"
+                report.error(relay.place, f"addr: {there}{OTHER}")
         servers = any(service.role is Role.SERVER for service in services)
         if not (servers or relay.allow or relay.targets):
             text = "leads nowhere: there is no TUN server here, no target and no allow"

@@ -41,8 +41,8 @@ def parse_routers(top: dict[str, Entry], report: Report) -> dict[str, Router]:
         if not name:
             report.error(item.place, "routers: a router has no name")
         elif name in found:
-            first = found[name].place
-            report.error(item.place, f"routers: {shown(name)} is there twice, first at {first}")
+            first = f"first at {found[name].place}: leave one out"
+            report.error(item.place, f"routers: {shown(name)} is there twice, {first}")
         found.setdefault(name, router)
         report.origins["routers", name] = item.place
         for network, place in router.places.items():
@@ -63,7 +63,8 @@ def _router(item: Node, entries: dict[str, Entry], report: Report) -> Router:
             earlier = inline.setdefault(route.network, route)
             where.setdefault(route.network, node.place)
             if earlier.gateway != route.gateway:
-                again = f"{route.network} is there twice, first at {where[route.network]}"
+                first = f"first at {where[route.network]}: leave one out"
+                again = f"{route.network} is there twice, {first}"
                 report.error(node.place, f"routers.routes: {again}")
     if not inline and not places.any:
         report.warn(item.place, f"routers: {shown(name)} has no routes")

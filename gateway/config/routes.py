@@ -90,7 +90,10 @@ def _check_swallowed(
 def _check_own(bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]) -> None:
     for net in nets:
         if within(route.network, net.network):
-            bag.warn(option, f"{route.network} is in the tunnel network, which needs no route")
+            bag.warn(
+                option,
+                f"{route.network} is in the tunnel network, which needs no route: leave it out",
+            )
 
 
 def _check_default(

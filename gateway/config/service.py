@@ -159,9 +159,9 @@ def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
     for index, net in enumerate(nets):
         for earlier in nets[:index]:
             if net.ip == earlier.ip:
-                bag.complain(options.NET, f"{net.ip} is there twice")
+                bag.complain(options.NET, f"{net.ip} is there twice: leave one out")
             elif net.network == earlier.network:
-                bag.complain(options.NET, f"{net} and {earlier} are in one network")
+                bag.complain(options.NET, f"{net} and {earlier} are in one network: leave one out")
             elif within(net.network, earlier.network) or within(earlier.network, net.network):
                 bag.warn(options.NET, f"{net} and {earlier}: one network is part of the other")
     return nets
@@ -219,5 +219,6 @@ def _admitted(
     if role is Role.SERVER or found is None:
         return found
     key = next(key for key in ("auther", "authers", "auth") if key in handler)
-    report.warn(handler[key].place, f"handler.{handler[key].key}: has no use on a client")
+    text = "has no use on a client: write passphrase"
+    report.warn(handler[key].place, f"handler.{handler[key].key}: {text}")
     return None

@@ -152,7 +152,7 @@ def auths(*entries):
         (
             "auther: one",
             auths("username: 192.168.123.2, password: x", "username: 192.168.123.2, password: y"),
-            ["12:5: username: 192.168.123.2 is there twice, first at g.yaml:11:5"],
+            ["12:5: username: 192.168.123.2 is there twice, first at g.yaml:11:5: leave one out"],
         ),
         (
             "auther: one",
@@ -183,7 +183,7 @@ def auths(*entries):
         (
             "auther: one",
             f"{ONE}\n{ONE}",
-            ['12:3: authers: "one" is there twice, first at g.yaml:9:3'],
+            ['12:3: authers: "one" is there twice, first at g.yaml:9:3: leave one out'],
         ),
         ("auther: one", f"{ONE}\n- auths: []", ["12:3: authers: an auther has no name"]),
     ],

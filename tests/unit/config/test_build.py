@@ -268,14 +268,20 @@ A = "tun://:8421?net=10.0.0.1/24&name=tun0"
     [
         (
             "tun://:8422?net=10.1.0.1/24&name=tun0",
-            'name: the service at -L #1 has the device "tun0" too',
+            'name: the service at -L #1 has the device "tun0" too: change one',
         ),
         (
             "tun://127.0.0.1:8421?net=10.1.0.1/24",
-            "addr: the service at -L #1 has the UDP port 8421 too",
+            "addr: the service at -L #1 has the UDP port 8421 too: change one",
         ),
-        ("tun://:8422?net=10.0.0.1/24", "net: 10.0.0.1/24 overlaps 10.0.0.1/24 of another service"),
-        ("tun://:8422?net=10.0.9.1/16", "net: 10.0.9.1/16 overlaps 10.0.0.1/24 of another service"),
+        (
+            "tun://:8422?net=10.0.0.1/24",
+            "net: 10.0.0.1/24 overlaps 10.0.0.1/24 of another service: change one",
+        ),
+        (
+            "tun://:8422?net=10.0.9.1/16",
+            "net: 10.0.9.1/16 overlaps 10.0.0.1/24 of another service: change one",
+        ),
         (
             "tun://:8422?net=10.1.0.1/24&user=bob",
             'user: "bob" differs from "gateway" at -L #1: write one',
@@ -302,7 +308,7 @@ def test_one_port_twice(load, problems, first, second, clash):
     hubs = [f"tun://{first}:8421?net=10.0.0.1/24", f"tun://{second}:8421?net=10.1.0.1/24"]
     for listens in (hubs, hubs[::-1]):
         if clash:
-            line = "-L #2: addr: the service at -L #1 has the UDP port 8421 too"
+            line = "-L #2: addr: the service at -L #1 has the UDP port 8421 too: change one"
             assert problems(*listens) == [line]
         else:
             assert len(load(*listens).services) == 2
@@ -331,7 +337,7 @@ def test_two_services_of_one_name(problems):
     second = "- name: hub\n" + flat().partition("\n- ")[2].join(["  ", ""])
     second = second.replace("8421", "8422").replace("192.168.123", "192.168.124")
     assert problems(yaml=SERVER + second) == [
-        'g.yaml:10:3: name: the service at g.yaml:2:3 has the name "hub" too'
+        'g.yaml:10:3: name: the service at g.yaml:2:3 has the name "hub" too: change one'
     ]
 
 

@@ -170,9 +170,9 @@ def test_bad_listeners(listen, line):
 
 def test_one_port_for_one():
     (line,) = errors(listens=(SERVER, "relay+tls://:443", "relay+ws://127.0.0.1:443"))
-    assert line == "-L #3: addr: the service at -L #2 has the port 443 too"
+    assert line == "-L #3: addr: the service at -L #2 has the port 443 too: change one"
     (line,) = errors(listens=(SERVER, "relay+quic://:8421"))
-    assert line == "-L #2: addr: the service at -L #1 has the UDP port too"
+    assert line == "-L #2: addr: the service at -L #1 has the UDP port 8421 too: change one"
     assert len(config(listens=(SERVER, "relay+tls://:443", "relay+quic://:443")).relays) == 2
 
 

@@ -53,7 +53,7 @@ def auth(first, second=NOBODY):
         (
             HUB,
             "tun://:8422?net=192.168.0.1/16",
-            "-L #2: net: 192.168.0.1/16 overlaps 192.168.123.1/24 of another service",
+            "-L #2: net: 192.168.0.1/16 overlaps 192.168.123.1/24 of another service: change one",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def test_two_services_of_which_the_longer_prefix_decides(load, first, second):
         ),
         (
             f"{SITE}&route=10.7.0.128/25",
-            ["route: 10.7.0.128/25 is in the tunnel network, which needs no route"],
+            ["route: 10.7.0.128/25 is in the tunnel network, which needs no route: leave it out"],
         ),
         (
             "tun://:8421?net=10.7.0.1/24,10.0.0.1/8",

@@ -263,5 +263,5 @@ def test_ranges_of_ports(load):
 def test_a_range_to_listen_on_is_a_service_each(problems):
     """They would all have one tunnel network, and that cannot be."""
     assert problems("tun://:8421-8422?net=192.168.123.1/24") == [
-        "-L #1: net: 192.168.123.1/24 overlaps 192.168.123.1/24 of another service"
+        "-L #1: net: 192.168.123.1/24 overlaps 192.168.123.1/24 of another service: change one"
     ]

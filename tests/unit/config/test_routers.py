@@ -143,7 +143,7 @@ def test_beside_routes_both_stand(load):
         (["- file: {path: x}"], "7:3: routers: a router has no name"),
         (
             ["- {name: lans, file: {path: x}}", "- {name: lans, file: {path: y}}"],
-            '8:3: routers: "lans" is there twice, first at g.yaml:7:3',
+            '8:3: routers: "lans" is there twice, first at g.yaml:7:3: leave one out',
         ),
         (
             ["- {name: lans, routs: []}"],
@@ -193,7 +193,7 @@ def test_beside_routes_both_stand(load):
                     "net: 10.1.0.0/8, gateway: 192.168.123.3",
                 )
             ],
-            "10:5: routers.routes: 10.0.0.0/8 is there twice, first at g.yaml:9:5",
+            "10:5: routers.routes: 10.0.0.0/8 is there twice, first at g.yaml:9:5: leave one out",
         ),
         (
             ["- name: lans", "  redis: {addr: h, type: zset}"],
@@ -264,5 +264,5 @@ def test_a_clients_router_beside_its_target(load):
         load(client, yaml=routers.format("1.2.3.4"))
     own = load(client, yaml=routers.format("10.7.0.0/24"))
     assert own.warnings == (
-        "-L #1: router: 10.7.0.0/24 is in the tunnel network, which needs no route",
+        "-L #1: router: 10.7.0.0/24 is in the tunnel network, which needs no route: leave it out",
     )

@@ -151,7 +151,7 @@ def test_what_a_server_has_no_use_for(load):
 def test_userinfo_has_no_use_on_a_client(load):
     config = load("tun://10.0.0.3:x@:0/hub:8421?net=10.0.0.2/24")
     assert config.services[0].credentials is None
-    assert config.warnings == ("-L #1: handler.auth: has no use on a client",)
+    assert config.warnings == ("-L #1: handler.auth: has no use on a client: write passphrase",)
 
 
 @pytest.mark.parametrize(
@@ -292,10 +292,10 @@ def test_userinfo_has_no_use_on_a_client(load):
             "tun://:8421?net=10.0.0.1",
             'net: "10.0.0.1" has no length: write ADDRESS/LENGTH, for example 192.168.123.1/24',
         ),
-        ("tun://:8421?net=10.0.0.1/24,10.0.0.1/16", "net: 10.0.0.1 is there twice"),
+        ("tun://:8421?net=10.0.0.1/24,10.0.0.1/16", "net: 10.0.0.1 is there twice: leave one out"),
         (
             "tun://:8421?net=10.0.0.1/24,10.0.0.2/24",
-            "net: 10.0.0.2/24 and 10.0.0.1/24 are in one network",
+            "net: 10.0.0.2/24 and 10.0.0.1/24 are in one network: leave one out",
         ),
         (
             "tun://:8421?net=fd00::1/64&mtu=1200",
@@ -324,7 +324,7 @@ def test_userinfo_has_no_use_on_a_client(load):
         ),
         (
             "tun://:8421-8423?net=10.0.0.1/24",
-            "net: 10.0.0.1/24 overlaps 10.0.0.1/24 of another service",
+            "net: 10.0.0.1/24 overlaps 10.0.0.1/24 of another service: change one",
         ),
         (
             "tun://:8423-8421?net=10.0.0.1/24",
