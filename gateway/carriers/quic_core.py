@@ -30,6 +30,8 @@ STREAM_WINDOW = 4 << 20
 WINDOW = 8 << 20
 """Bytes that may be on their way here, and are kept for who is paused."""
 
+_ACK_DELAY = 2
+"""Milliseconds by which we believe that the other end delays acknowledgements, at most."""
 _FIRST_CIPHERS = ("aes-128-gcm", "aes-128-ecb")
 _DATAGRAM = 1232
 """QUIC bytes a datagram: an IPv6 path of the least MTU. A client finds out whether more fit."""
@@ -77,6 +79,13 @@ class Connection(QuicConnection):
             bridge.remote_initial_source_connection_id = b""
         return bridge
 
+    def _drain_tls(self) -> None:
+        # A probe too many is cheap; one too late stalls a flow whose last packets were lost.
+        told = self._tls.remote_transport_parameters if self._tls else None
+        if told is not None:
+            told.max_ack_delay = min(_ACK_DELAY, told.max_ack_delay or _ACK_DELAY)
+        super()._drain_tls()
+
     def _drain_core(self) -> None:
         if not self._held:
             super()._drain_core()
@@ -97,12 +106,16 @@ class Connection(QuicConnection):
         return None if self._core is None else self._core.smoothed_rtt
 
 
-def configure(*, is_client: bool, idle_timeout: float) -> QuicConfiguration:
-    """What all connections have in common. TLS is put in by `quic_trust`."""
+def configure(*, is_client: bool, idle_timeout: float, probe: bool = True) -> QuicConfiguration:
+    """What all connections have in common. TLS is put in by `quic_trust`.
+
+    `probe`: a client finds out how long datagrams may be.
+    """
     return QuicConfiguration(
         is_client=is_client,
         idle_timeout=idle_timeout,
         max_data=WINDOW,
         max_stream_data=STREAM_WINDOW,
         max_datagram_size=_DATAGRAM,
+        probe_datagram_size=probe,
     )

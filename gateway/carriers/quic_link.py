@@ -55,7 +55,7 @@ class Link(ABC):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
-        self._heard = self.loop.time()
+        self._heard = self._clock = self.loop.time()
         self._sent = self._asked = 0.0
         self._pings = 0
         self._ways: dict[tuple[str, int], Address] = {}
@@ -95,12 +95,13 @@ class Link(ABC):
         """What has arrived; `turn` follows."""
         if self.reason is not None:
             return
-        now = self._heard = self.loop.time()
+        self._heard = self._time()
         try:
             if len(burst) <= step:
-                self.connection.receive_datagram(burst, self._way_of(address), now)
+                self.connection.receive_datagram(burst, self._way_of(address), self._clock)
             else:
-                self.connection.receive_gro_buffer(burst, step, self._way_of(address), now)
+                way = self._way_of(address)
+                self.connection.receive_gro_buffer(burst, step, way, self._clock)
         except TROUBLES as error:
             self.end(f"bad packet: {error}", "bad-quic")
             return
@@ -124,9 +125,9 @@ class Link(ABC):
     def _flush(self) -> None:
         if self.reason is not None:
             return
-        now = self.loop.time()
+        now = self._time()
         try:
-            found = self.connection.datagrams_to_send(now)
+            found = self._paced(now)
         except TROUBLES as error:
             self.end(f"cannot send: {error}", "failed")
             return
@@ -137,6 +138,26 @@ class Link(ABC):
                 self._send([datagram for datagram, _ in each], (way[0], way[1]))
         self._set_timer(now)
         self._flushed()
+
+    def _paced(self, now: float) -> list[tuple[bytes, tuple[str, int]]]:
+        """What may leave now, or so soon that no timer could tell the difference."""
+        found = self.connection.datagrams_to_send(self._clock)
+        while found:
+            due = self.connection.get_timer()
+            if due is None or not self._clock < due < now + _LEAST_WAIT:
+                break
+            self._clock = due
+            more = self.connection.datagrams_to_send(due)
+            if not more:
+                break
+            found += more
+        return found
+
+    def _time(self) -> float:
+        """The library's: it may be a bit ahead, and never goes back."""
+        now = self.loop.time()
+        self._clock = max(self._clock, now)
+        return now
 
     def _send(self, burst: list[bytes], way: tuple[str, int]) -> None:
         address = self._ways.get(way)
@@ -177,11 +198,11 @@ class Link(ABC):
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self.loop.time()
+        self._time()
         due = self.connection.get_timer()
-        if due is not None and due <= now:
+        if due is not None and due <= self._clock:
             try:
-                self.connection.handle_timer(now)
+                self.connection.handle_timer(self._clock)
             except TROUBLES as error:
                 self.end(f"timer: {error}", "failed")
                 return

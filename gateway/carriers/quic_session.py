@@ -8,6 +8,7 @@ A paused stream keeps a little; then the whole connection takes no more, and so 
 end no credit.
 """
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -27,6 +28,8 @@ KEPT = 256 * 1024
 """Bytes kept for a paused stream before the connection is held."""
 
 _TLS_ERRORS = range(0x100, 0x200)
+_ALERTS = {116: "certificate required", 120: "no application protocol"}
+"""Those that `ssl` has no names for."""
 _LOOK = 0.05
 _SOON = 0.001
 
@@ -312,7 +315,17 @@ class Session(Link):
 def _why(over: events.ConnectionTerminated) -> tuple[str, str]:
     """In words, and what it is counted by."""
     if over.error_code in _TLS_ERRORS:
-        return f"tls: {over.reason_phrase or over.error_code - 0x100}", "bad-tls"
+        return f"tls: {over.reason_phrase or _alert(over.error_code - 0x100)}", "bad-tls"
     if over.error_code == 0:
         return "", "closed"
     return over.reason_phrase or f"error {over.error_code}", "failed"
+
+
+def _alert(number: int) -> str:
+    """Its name (RFC 8446, section 6)."""
+    if number in _ALERTS:
+        return _ALERTS[number]
+    try:
+        return ssl.AlertDescription(number).name.partition("DESCRIPTION_")[2].lower()
+    except ValueError:
+        return f"alert {number}"

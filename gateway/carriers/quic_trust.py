@@ -20,6 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from qh3 import QuicConfiguration
 
 from gateway.carriers.stream import CarrierError
@@ -83,22 +84,14 @@ class QuicClientTls:
     def _judge(self, leaf: x509.Certificate, chain: list[x509.Certificate], name: str) -> str:
         known = list(self.authorities or ())
         now = dt.datetime.now(dt.UTC)
-        if leaf in known:
-            if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
-                return "the certificate does not hold: it has expired, or is not valid yet"
-            if self.secure and not _is_named(leaf, name):
-                return f"the certificate does not hold: it is not for {name}"
-            return ""
-        builder = verification.PolicyBuilder().store(verification.Store(known)).time(now)
-        if self.secure:
-            builder.build_server_verifier(_subject(name)).verify(leaf, chain)
-            return ""
-        # The chain alone: what the certificate is for is nobody's question.
-        builder = builder.extension_policies(
-            ca_policy=verification.ExtensionPolicy.webpki_defaults_ca(),
-            ee_policy=verification.ExtensionPolicy.permit_all(),
-        )
-        builder.build_client_verifier().verify(leaf, chain)
+        if leaf not in known:
+            builder = verification.PolicyBuilder().store(verification.Store(known)).time(now)
+            policies = builder.extension_policies(ca_policy=_ISSUERS, ee_policy=_SERVERS)
+            policies.build_client_verifier().verify(leaf, chain)
+        elif not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+            return "the certificate does not hold: it has expired, or is not valid yet"
+        if self.secure and not _is_named(leaf, name):
+            return f"the certificate does not hold: it is not for {name}"
         return ""
 
 
@@ -261,15 +254,37 @@ def _is_named(certificate: x509.Certificate, name: str) -> bool:
     return wanted in known or f"*.{wanted.partition('.')[2]}" in known
 
 
-def _subject(name: str) -> verification.Subject:
-    if _is_address(name):
-        return x509.IPAddress(ipaddress.ip_address(name))
-    return x509.DNSName(name.rstrip("."))
-
-
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
     return True
+
+
+def _is_issuer(_policy: object, _certificate: object, found: x509.BasicConstraints) -> None:
+    if not found.ca:
+        raise ValueError("who signed it is no authority")
+
+
+def _may_issue(_policy: object, _certificate: object, found: x509.KeyUsage | None) -> None:
+    if found is not None and not found.key_cert_sign:
+        raise ValueError("who signed it may sign no certificates")
+
+
+def _may_serve(_policy: object, _certificate: object, found: x509.ExtendedKeyUsage | None) -> None:
+    if found is not None and not {_USE.SERVER_AUTH, _USE.ANY_EXTENDED_KEY_USAGE} & set(found):
+        raise ValueError("it is not for servers")
+
+
+_USE = ExtendedKeyUsageOID
+_EITHER = verification.Criticality.AGNOSTIC
+_ISSUERS = (
+    verification.ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, _EITHER, _is_issuer)
+    .may_be_present(x509.KeyUsage, _EITHER, _may_issue)
+)
+_SERVERS = verification.ExtensionPolicy.permit_all().may_be_present(
+    x509.ExtendedKeyUsage, _EITHER, _may_serve
+)
+"""As OpenSSL judges, which is what the other carriers have: no more than what matters."""
