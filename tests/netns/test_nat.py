@@ -241,6 +241,27 @@ def test_without_capabilities_the_message_names_them(client):
     assert "CAP_NET_ADMIN is missing" in done.stdout
 
 
+@pytest.mark.parametrize("code", ["EOPNOTSUPP", "EAFNOSUPPORT", "EPROTONOSUPPORT"])
+def test_a_kernel_without_nat_is_named_and_nothing_stays(client, code):
+    """As the kernel says it where a module is missing; forwarding is as it was."""
+    before = settings(client)
+    program = (
+        "import errno\n"
+        "from ipaddress import ip_interface\n"
+        "from gateway.errors import HostError\n"
+        "from gateway.linux import nftables\n"
+        "from gateway.linux.nat import Masquerade\n"
+        f"nftables.run = lambda sock, messages: errno.{code}\n"
+        "masquerade = Masquerade('tun0', [ip_interface('192.168.123.2/24')])\n"
+        "try: masquerade.up()\n"
+        "except HostError as error: print(error)\n"
+    )
+    done = client.run(sys.executable, "-c", program)
+    assert done.stdout.startswith("nat=true: this kernel has no nftables NAT (modules nf_tables")
+    assert "iptables rule" in done.stdout
+    assert settings(client) == before
+
+
 def test_hosts_behind_answer_whom_they_do_not_know(lab):
     """From the tunnel, and from a network behind another peer, to the LAN; and no other way."""
     need("ping")
