@@ -144,7 +144,7 @@ async def _connect(
     until = loop.time() + timeout
     for number, (family, _, _, _, address) in enumerate(found):
         wait = (until - loop.time()) / (len(found) - number)
-        # What is sealed once more is longer, and a stock server dies of datagrams over 1452.
+        # What is sealed once more is longer, and quic-go reads 1452 bytes of a datagram.
         configuration = configure(
             is_client=True, idle_timeout=options.idle_timeout, probe=not options.key
         )

@@ -101,6 +101,11 @@ class Connection(QuicConnection):
         return self._core is not None and self._core.received_authenticated_packet
 
     @property
+    def lost(self) -> int:
+        """Packets that were lost, since the beginning."""
+        return 0 if self._core is None else self._core.loss_total
+
+    @property
     def rtt(self) -> float | None:
         """Seconds there and back."""
         return None if self._core is None else self._core.smoothed_rtt

@@ -15,6 +15,7 @@ from operator import itemgetter
 from qh3 import QuicConnectionError
 
 from gateway.carriers.quic_core import TROUBLES, Connection
+from gateway.carriers.quic_doubling import Doubling
 from gateway.carriers.quic_wire import Address, Wire
 from gateway.carriers.stream import Remote
 
@@ -58,6 +59,8 @@ class Link(ABC):
         self._heard = self._clock = self.loop.time()
         self._sent = self._asked = 0.0
         self._pings = 0
+        self._sent_count = 0
+        self._doubling = Doubling()
         self._ways: dict[tuple[str, int], Address] = {}
         self.way = ("", 0)
         self.way = self._way_of(address)
@@ -131,11 +134,9 @@ class Link(ABC):
         except TROUBLES as error:
             self.end(f"cannot send: {error}", "failed")
             return
-        if self._connected:
-            self._wire.send([datagram for datagram, _ in found], None)
-        else:
-            for way, each in groupby(found, itemgetter(1)):
-                self._send([datagram for datagram, _ in each], (way[0], way[1]))
+        self._sent_count += len(found)
+        for way, each in groupby(found, itemgetter(1)):
+            self._send([datagram for datagram, _ in each], (way[0], way[1]))
         self._set_timer(now)
         self._flushed()
 
@@ -167,7 +168,9 @@ class Link(ABC):
             self.way = way
             self.remote = self._remote()
             self._moved()
-        self._wire.send(burst, address)
+        self._wire.send(burst, None if self._connected else address)
+        if self._doubling.active:
+            self._wire.send(burst, None if self._connected else address)
 
     def _way_of(self, address: Address) -> tuple[str, int]:
         """The address as the library takes it, known from now on."""
@@ -230,6 +233,7 @@ class Link(ABC):
         elif now - self._asked >= ANSWER:
             self.close(f"silent for {quiet:.0f} s", "silent")
             return
+        self._doubling.look(now, self._sent_count, self.connection.lost)
         self._watched(now)
 
     def _ask(self, now: float) -> None:

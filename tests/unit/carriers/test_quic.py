@@ -10,6 +10,7 @@ from carried import Served, Taker, run, until
 from gateway.carriers import quic, quic_door, quic_link
 from gateway.carriers.quic import QuicOptions
 from gateway.carriers.quic_core import Connection, configure
+from gateway.carriers.quic_doubling import Doubling
 from gateway.carriers.quic_packets import Retries, build_versions, first_keys, read_head
 from gateway.carriers.stream import CarrierError
 
@@ -444,3 +445,30 @@ def test_heads_of_anything():
         head = read_head(os.urandom(60))
         if head is not None and head.version not in {None, 0}:
             assert len(build_versions(head)) == 11 + len(head.source) + len(head.destination)
+
+
+def test_datagrams_leave_twice_while_that_helps():
+    doubling = Doubling()
+    doubling.look(1.0, 1000, 10)
+    assert not doubling.active
+    doubling.look(2.0, 2000, 60)
+    assert doubling.active
+    doubling.look(3.0, 2100, 60)  # too few to judge by
+    doubling.look(4.0, 3000, 63)
+    assert doubling.active
+    doubling.look(13.0, 4000, 66)
+    assert not doubling.active  # once without it
+    doubling.look(14.0, 5000, 116)
+    assert doubling.active
+
+
+def test_a_full_queue_gets_no_second_copies():
+    doubling = Doubling()
+    doubling.look(1.0, 1000, 50)
+    assert doubling.active
+    doubling.look(2.0, 2000, 90)
+    assert not doubling.active
+    doubling.look(3.0, 3000, 190)
+    assert not doubling.active
+    doubling.look(70.0, 4000, 290)
+    assert doubling.active
