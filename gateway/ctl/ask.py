@@ -41,6 +41,10 @@ class NoAnswer(GatewayError):  # noqa: N818
     exit_status = 1
 
 
+class NoServer(NoAnswer):
+    """A question for a server, and this instance is none."""
+
+
 class Report(NamedTuple):
     """A status, decoded and as the gateway wrote it.
 
@@ -154,6 +158,8 @@ def _decoded(answer: bytes) -> _RawAnswer:
         ) from error
     if decoded.kind == "permission":
         raise NoPermission(f"it says: {decoded.error}: {_SUDO}")
+    if decoded.kind == "no-server":
+        raise NoServer(f"it says: {decoded.error}")
     if decoded.error:
         raise NoAnswer(f"it says: {decoded.error}")
     return decoded

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from gateway.ctl.ask import NoAnswer, NotRunning, ask_client, list_instances
+from gateway.ctl.ask import NoAnswer, NoServer, NotRunning, ask_client, list_instances
 from gateway.ctl.invitation import PASSPHRASE_PLACEHOLDER, Invitation, notes, target_of
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words
@@ -39,11 +39,18 @@ def _facts(directory: str, arguments: argparse.Namespace) -> ClientFacts:
         except NotRunning:
             continue
         except GatewayError as error:
-            if failure is None or isinstance(failure, NoAnswer):
+            if failure is None or _tells_more(error, failure):
                 failure = error
     if failure is not None:
         raise failure
     raise NotRunning(f"no gateway is running: there is no control socket in {directory}")
+
+
+def _tells_more(error: GatewayError, former: GatewayError) -> bool:
+    """A server's no says more than a client's; that one may not ask, more than both."""
+    if isinstance(former, NoServer):
+        return not isinstance(error, NoServer)
+    return isinstance(former, NoAnswer) and not isinstance(error, NoAnswer)
 
 
 def _passphrase(file: str | None) -> str | None:

@@ -310,7 +310,7 @@ class ClientFacts(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A status, a client's facts or an error sentence; one JSON object, ended by closing.
 
-    `kind` of an error: `permission`, `busy` (ask again), or empty.
+    `kind` of an error: `permission`, `busy` (ask again), `no-server`, or empty.
     """
 
     status: "Status | None" = None

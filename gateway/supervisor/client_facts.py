@@ -20,6 +20,7 @@ from gateway.protocol.packet import (
     unpack_address,
 )
 from gateway.protocol.routes import network_of
+from gateway.supervisor.control import NoServer
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.service import TunService
 
@@ -28,13 +29,13 @@ MOST_REACHED = 8
 
 
 def client_facts(services: Sequence[TunService], texts: Sequence[str]) -> ClientFacts:
-    """For the client with these addresses. Raises ConfigError with a sentence."""
+    """For the client with these addresses. Raises ConfigError or NoServer with a sentence."""
     addresses = [_address(text) for text in texts]
     if not addresses:
         raise ConfigError("no address was named")
     servers = [(each, each.hub) for each in services if each.hub is not None]
     if not servers:
-        raise ConfigError("this instance is no server: ask the one that clients connect to")
+        raise NoServer("this instance is no server: ask the one that clients connect to")
     for service, hub in servers:
         if _covers(service, addresses):
             return _facts(service, hub, addresses)

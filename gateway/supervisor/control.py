@@ -33,6 +33,11 @@ BUSY = Answer(
     error=f"{CLIENTS} others are asking at this moment; ask again in {DEADLINE:g} s", kind="busy"
 )
 
+
+class NoServer(GatewayError):  # noqa: N818
+    """A question for a server, asked of an instance that is none."""
+
+
 _credentials = struct.Struct("3i")
 
 
@@ -166,6 +171,8 @@ class Control:
             return Answer(status=self._status())
         try:
             return Answer(client=self._client(request.addresses))
+        except NoServer as error:
+            return Answer(error=str(error), kind="no-server")
         except GatewayError as error:
             return Answer(error=str(error))
 

@@ -50,8 +50,8 @@ def load(listens: list[str], files: list[str]) -> Config:
     return build(read_tree(listens, files, report), report)
 
 
-def answer(facts: ClientFacts | None, error: str = "") -> bytes:
-    return encode(Answer(client=facts, error=error))
+def answer(facts: ClientFacts | None, error: str = "", kind: str = "") -> bytes:
+    return encode(Answer(client=facts, error=error, kind=kind))
 
 
 @pytest.mark.parametrize("facts", [FACTS, BOTH])
@@ -187,6 +187,17 @@ def test_the_first_that_knows_the_address_answers(run_dir, capfd):
         assert "203.0.113.7" in capfd.readouterr().out
         assert main(["client", "192.168.123.2", "--instance", "a"]) == 1
     assert "instance a: it says: this instance is no server" in capfd.readouterr().err
+
+
+def test_what_a_server_says_counts_more_than_what_clients_say(run_dir, capfd):
+    client = answer(None, "this instance is no server", "no-server")
+    with (
+        fake_gateway(run_dir, "a", client),
+        fake_gateway(run_dir, "b", answer(None, "10.9.9.9: not in the network of this server")),
+        fake_gateway(run_dir, "c", client),
+    ):
+        assert main(["client", "10.9.9.9"]) == 1
+    assert "instance b: it says: 10.9.9.9: not in the network" in capfd.readouterr().err
 
 
 def test_nobody_to_ask(run_dir, capfd):

@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.protocol.messages import Answer, ClientFacts, Status
 from gateway.supervisor import control
-from gateway.supervisor.control import CLIENTS, Control
+from gateway.supervisor.control import CLIENTS, Control, NoServer
 from gateway.supervisor.loop import Loop
 
 
@@ -78,3 +78,21 @@ def test_a_stranger_is_told_so(served: tuple[Loop, Path], monkeypatch: pytest.Mo
     monkeypatch.setattr(control, "allowed", lambda _: False)
     with contextlib.ExitStack() as stack:
         assert answer_to(loop, asker(stack, path)).kind == "permission"
+
+
+def test_who_is_no_server_says_so(tmp_path: Path) -> None:
+    def no_server(*_: object) -> ClientFacts:
+        raise NoServer("this instance is no server")
+
+    path, loop = tmp_path / "run" / "a.sock", Loop()
+    served = Control(loop, control.listen(path, None), path, no_status, no_server)
+    try:
+        with contextlib.ExitStack() as stack:
+            sock = asker(stack, path)
+            sock.send(b'{"command":"client","addresses":["192.168.123.2"]}\n')
+            assert answer_to(loop, sock) == Answer(
+                error="this instance is no server", kind="no-server"
+            )
+    finally:
+        served.close()
+        loop.close()

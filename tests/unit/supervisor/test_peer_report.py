@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from gateway.protocol.messages import NetworkStatus
 from gateway.protocol.packet import V4_MAPPED, Endpoint, pack_address, unpack_address
 from gateway.protocol.peers import PeerTable, Registered
 from gateway.supervisor.client_facts import MOST_ROUTES, client_facts
+from gateway.supervisor.control import NoServer
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.peer_report import MOST_NETWORKS, address_text, peers
 from gateway.supervisor.service import TunService
@@ -114,6 +116,13 @@ def test_a_client_is_told_the_first_of_many_networks() -> None:
     assert facts.left_out == 2
     assert client_facts([serving(told=3)], ["fd00::3"]).routes == (), "of its own family only"
     assert client_facts([serving(told=3)], ["192.168.123.2"]).routes == (), "not to itself"
+
+
+def test_a_client_cannot_tell_of_clients() -> None:
+    service = serving()
+    service.hub = None
+    with pytest.raises(NoServer, match="ask the one that clients connect to"):
+        client_facts([service], ["192.168.123.3"])
 
 
 @given(st.binary(min_size=16, max_size=16) | st.binary(min_size=4, max_size=4))
