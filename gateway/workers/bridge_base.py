@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable
 
 from gateway.fastpath.frames import Packer
+from gateway.linux import memory
 from gateway.linux.channel import ChannelClosedError
 from gateway.protocol.bridge_messages import BridgeFigures, FromBridge, StreamFigures
 from gateway.protocol.messages import Stop, ToChild
@@ -58,6 +59,7 @@ class Bridge(Child, ABC):
 
     def work(self) -> None:
         """Serve until told to stop."""
+        memory.keep_freed()
         asyncio.run(self._serve())
 
     def count(self, what: str) -> None:
