@@ -22,18 +22,20 @@ cdef extern from "decide.h" nogil:
 
     address address_load(const uint8_t *p)
     void address_store(address a, uint8_t *p)
-    fib *fib_open(uint32_t peers)
-    void fib_close(fib *f)
-    void fib_clear(fib *f)
     int32_t fib_lookup(fib *f, address a, int version)
-    bint fib_set_route(fib *f, address prefix, int length, int32_t target)
-    bint fib_drop_route(fib *f, address prefix, int length)
-    bint fib_set_peer(fib *f, uint32_t slot, uint32_t incarnation, endpoint e, address local)
-    void fib_drop_peer(fib *f, uint32_t slot)
     int32_t fib_at_endpoint(const fib *f, const endpoint *e)
     decision decide_udp(fib *f, const uint8_t *segment, size_t length, int32_t sender, int role, bint check)
     decision decide_tun(fib *f, const uint8_t *packet, size_t length)
     bint address_is_mapped(address a)
+
+cdef extern from "fib_change.h" nogil:
+    fib *fib_open(uint32_t peers)
+    void fib_close(fib *f)
+    void fib_clear(fib *f)
+    bint fib_set_route(fib *f, address prefix, int length, int32_t target)
+    bint fib_drop_route(fib *f, address prefix, int length)
+    bint fib_set_peer(fib *f, uint32_t slot, uint32_t incarnation, endpoint e, address local)
+    void fib_drop_peer(fib *f, uint32_t slot)
 
 
 cdef class Fib:

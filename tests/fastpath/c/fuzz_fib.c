@@ -1,6 +1,7 @@
 /* Routes against a list searched from end to end, endpoints against an array. */
 #include "fuzz.h"
 #include "decide.h"
+#include "fib_change.h"
 
 #define PEERS 24u
 #define ROWS 512u

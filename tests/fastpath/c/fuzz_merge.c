@@ -4,6 +4,7 @@
 #include "writes.h"
 
 #include "decide.h"
+#include "fib_change.h"
 #include "packets.h"
 
 static struct tun_writer *writer;

@@ -7,6 +7,7 @@
 
 ssize_t fake_read(int fd, void *to, size_t n);
 #define read fake_read
+#include "fib_change.h"
 #include "reader.h"
 #include "worker.h"
 

@@ -3,6 +3,7 @@
 #include "sends.h"
 
 #include "packets.h"
+#include "fib_change.h"
 #include "split.h"
 
 static struct sender *sender;

@@ -6,6 +6,7 @@
 #include "writes.h"
 
 #include "packets.h"
+#include "fib_change.h"
 #include "worker.h"
 
 static struct worker *worker;
