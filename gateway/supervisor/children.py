@@ -6,8 +6,10 @@
 
 A death is noticed by its pidfd in the same turn. What a child shared lives on in the
 supervisor (descriptors, rings, counters), so a successor goes on where it stopped; it
-is forked only after the former one was reaped (I1). Dying too often ends the program.
-A child whose pulse stops for long is told to dump its stack (SIGABRT), then killed.
+is forked only after the former one was reaped (I1). Dying too often ends the program;
+a bridge that does is replaced more and more slowly instead, since the trouble of one carrier
+must not end services that do without it. A child whose pulse stops for long is told to
+dump its stack (SIGABRT), then killed.
 """
 
 import contextlib
@@ -46,6 +48,11 @@ State = Literal["running", "starting", "restarting", "late"]
 RESTARTS = 5
 RESTART_PERIOD = 30.0
 """More than `RESTARTS` deaths within this many seconds are a crash loop."""
+PACED: frozenset[Kind] = frozenset({"bridge"})
+"""Kinds whose crash loop is no reason to end the program."""
+SHORTEST_PACE = 0.1
+LONGEST_PACE = 5.0
+"""Seconds until a paced child is replaced: at once at first, then twice as long each time."""
 LATE = 3.0
 STUCK = 20.0
 ABORT_PATIENCE = 2.0
@@ -109,6 +116,16 @@ class Member:
     def pid(self) -> int:
         """The present process, 0 if there is none."""
         return (self.life.process.pid or 0) if self.life else 0
+
+    def lately(self, now: float) -> int:
+        """How often it died within `RESTART_PERIOD`."""
+        while self.deaths and now - self.deaths[0] > RESTART_PERIOD:
+            self.deaths.popleft()
+        return len(self.deaths)
+
+    def loops(self, now: float) -> bool:
+        """Whether it dies again and again."""
+        return self.lately(now) > RESTARTS
 
     def pulse_age(self, now: float) -> float | None:
         """Seconds since its last turn, or since the fork if that is later; None: no process."""
@@ -269,8 +286,9 @@ class Children:
         member.restarts += 1
         now = self._loop.now
         member.deaths.append(now)
-        while member.deaths and now - member.deaths[0] > RESTART_PERIOD:
-            member.deaths.popleft()
+        paced = member.spec.kind in PACED
+        if paced:
+            pause = max(pause, pace(member.lately(now)))
         event(
             _log,
             logging.ERROR,
@@ -278,8 +296,9 @@ class Children:
             child=member.spec.name,
             service=member.spec.service or None,
             reason=reason,
+            again_in=round(pause, 1) or None,
         )
-        if len(member.deaths) > RESTARTS:
+        if member.loops(now) and not paced:
             raise CrashLoop(
                 f"{member.spec.service} {member.spec.name} died {len(member.deaths)} times within "
                 f"{RESTART_PERIOD:.0f} s, the last time: {reason}"
@@ -313,6 +332,11 @@ class Children:
         if member.life is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(member.life.pidfd, number)
+
+
+def pace(deaths: int) -> float:
+    """Seconds until the next life of one that died as often lately."""
+    return 0.0 if deaths < 2 else min(LONGEST_PACE, SHORTEST_PACE * 2.0 ** min(deaths - 2, 16))
 
 
 def _oom_kills() -> int:

@@ -33,7 +33,7 @@ from gateway.protocol.messages import (
 from gateway.protocol.packet import unpack_address
 from gateway.protocol.targets import Standing
 from gateway.protocol.uplink import State
-from gateway.supervisor.children import Member
+from gateway.supervisor.children import RESTART_PERIOD, Member
 from gateway.supervisor.host_report import host_status, judge_steward
 from gateway.supervisor.lans import FATES
 from gateway.supervisor.peer_report import peers
@@ -242,6 +242,11 @@ def _judge_process(prefix: str, member: Member, problems: list[str], now: float)
         silent = f", silent for {age:.1f} s" if state == "late" and age is not None else ""
         why = f" ({member.last_exit})" if member.last_exit and state != "late" else ""
         problems.append(f"{prefix}{member.spec.name} is {state}{silent}{why}")
+    elif member.loops(now):
+        problems.append(
+            f"{prefix}{member.spec.name} died {member.lately(now)} times within "
+            f"{RESTART_PERIOD:.0f} s, the last time: {member.last_exit}"
+        )
 
 
 def _totals(service: TunService) -> dict[str, int]:

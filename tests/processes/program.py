@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from gateway.config import model
+from gateway.config.chain_model import RelaySpec
 from gateway.errors import GatewayError
 from gateway.linux import process
 from gateway.linux.netlink import Link
@@ -95,10 +96,11 @@ def main() -> int:
         pairs = options["credentials"]
         options["credentials"] = tuple(model.Credential(u, p.encode()) for u, p in pairs)
     options["authers"] = tuple(auther_of(**auther) for auther in options.get("authers", ()))
+    relays = tuple(RelaySpec(**each) for each in options.pop("relays", ()))
     service = model.Service(
         **{"name": "tun", "host": "127.0.0.1", "port": 0, "targets": (), **options}
     )
-    config = model.Config(services=(service,), instance="test", log_level="debug")
+    config = model.Config(services=(service,), instance="test", log_level="debug", relays=relays)
 
     leave_root = process.leave_root
 

@@ -13,6 +13,8 @@ import pytest
 from instance import VNET, Gateway, Peer, ipv4, wait_for
 
 from gateway.linux import process
+from gateway.protocol.messages import ProcessStatus
+from gateway.supervisor.children import RESTARTS
 
 CHILDREN = ["tun-reader", "udp-worker 0", "udp-worker 1"]
 
@@ -102,6 +104,42 @@ def test_crash_loop_ends_the_program(gateway: Gateway) -> None:
     assert gateway.process.returncode == 4
     assert "udp-worker" in gateway.text().splitlines()[-1]
     assert "killed by SIGKILL" in gateway.text().splitlines()[-1]
+
+
+def test_a_bridge_that_dies_again_and_again_ends_nothing_else(
+    start: Callable[..., Gateway],
+) -> None:
+    """It is replaced more and more slowly; the status says so, and the tunnel goes on."""
+    relay = {"name": "relay-0", "carrier": "tcp", "host": "127.0.0.1", "port": 0, "bridges": 1}
+    gateway = start(relays=[relay]).wait_running()
+    worker = gateway.child("udp-worker 0").pid
+    killed: set[int] = set()
+
+    def bridge() -> ProcessStatus:
+        return gateway.status().relays[0].processes[0]
+
+    def kill() -> bool:
+        found = bridge()
+        if found.state == "running" and found.pid not in killed:
+            killed.add(found.pid)
+            os.kill(found.pid, signal.SIGKILL)
+        return bridge().restarts > RESTARTS
+
+    wait_for(kill, "more deaths than a worker may have", 30)
+    wait_for(lambda: bridge().state == "running", "there again", 30)
+    status = gateway.status()
+
+    assert status.health == "degraded"
+    assert "relay relay-0: bridge died 6 times within 30 s" in status.problems[0]
+    assert "killed by SIGKILL" in status.problems[0]
+    assert gateway.text().count("child-died") == RESTARTS + 1
+    assert gateway.child("udp-worker 0").pid == worker
+    with closing(Peer("192.168.123.2", gateway.port)) as peer:
+        peer.register()
+    port = int(status.relays[0].listen.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 10) as stranger:
+        stranger.send(b"\x01\x01\x00\x00")  # a request without an address
+        assert stranger.recv(100)[:1] == b"\x01"
 
 
 def test_status_while_a_worker_is_stopped(gateway: Gateway) -> None:

@@ -4,10 +4,12 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 
+from gateway.errors import CrashLoop
 from gateway.fastpath.counters import Page
 from gateway.linux.shared import Arena
 from gateway.protocol.messages import FromChild, Ready
@@ -64,6 +66,35 @@ def test_a_host_without_room_is_not_asked_in_a_hurry(
     assert member.last_exit == "could not be forked: Resource temporarily unavailable"
     assert member.state(loop.now) == "restarting"
     assert loop.run_until(lambda: tries > 1, 5.0), "but it is asked again"
+
+
+def test_a_bridge_that_always_dies_does_not_end_the_program(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(children._fork.Process, "start", full)
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.0)
+    monkeypatch.setattr(children, "LONGEST_PACE", 0.001)
+    found = Children(loop, lambda: None)
+    bridge = found.start(replace(spec([]), kind="bridge"))
+
+    assert loop.run_until(lambda: bridge.restarts > 3 * children.RESTARTS, 10.0)
+    assert bridge.loops(loop.now)
+    assert not bridge.loops(loop.now + children.RESTART_PERIOD + 1.0)
+    found.start(spec([]))
+    with pytest.raises(CrashLoop):
+        loop.run_until(lambda: False, 10.0)
+
+
+def test_the_pace_of_a_bridge() -> None:
+    """At once the first time, then slower, and never more than some seconds."""
+    paces = [children.pace(deaths) for deaths in range(1, 40)]
+
+    assert paces[:3] == [0.0, children.SHORTEST_PACE, 2 * children.SHORTEST_PACE]
+    assert paces == sorted(paces)
+    assert paces[-1] == children.LONGEST_PACE
 
 
 def test_who_talks_nonsense_is_replaced(loop: Loop) -> None:
