@@ -198,7 +198,7 @@ OPTIONS: tuple[CarrierOption, ...] = (
         "After how much silence a connection is dead.",
     ),
     CarrierOption(
-        "maxStreams", ("quic",), _to("quic.max_streams", values.ranged(1, 65536)), "number",
+        "maxStreams", ("quic",), _to("quic.max_streams", values.ranged(1, 100)), "number",
         "Streams that a client may have open.", ends=("listen",),
     ),
     CarrierOption(
