@@ -11,6 +11,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.protocol.relay import Address, Command, Request, Status
 
+_ELSEWHERE = frozenset({Command.BIND, Command.ASSOCIATE})
+"""Commands of the protocol that would reach or be reached by anybody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Own:
@@ -45,19 +48,21 @@ def find_way(
 ) -> Way | Status:
     """Where the request leads, or the status that refuses it.
 
-    `is_local` tells whether an IP address is one of this host's.
+    `is_local` tells whether an IP address is one of this host's. A listed address is led to
+    as the list spells it: nothing that a client wrote gets to a resolver.
     """
     if request.command != Command.CONNECT:
-        return Status.FORBIDDEN if request.command == Command.BIND else Status.BAD_REQUEST
+        return Status.FORBIDDEN if request.command in _ELSEWHERE else Status.BAD_REQUEST
     address = request.address
-    if address is None or not address.port:
+    if address is None:
         return Status.BAD_REQUEST
     if request.udp:
         for service in own:
             if service.port == address.port and _is_here(address.host, service, is_local):
                 return Way(Address(service.near, service.port), udp=True, own=True)
-    if any(_same(address, entry) for entry in allowed):
-        return Way(address, request.udp, own=False)
+    for entry in allowed:
+        if _same(address, entry):
+            return Way(entry, request.udp, own=False)
     return Status.FORBIDDEN
 
 

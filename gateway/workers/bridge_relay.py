@@ -245,7 +245,7 @@ class RelayBridge(Bridge):
                 self._lead_datagrams(entrance, way, found)
                 return
             far = await tcp.dial(host, port, timeout=CONNECT_SECONDS)
-        except (CarrierError, OSError, TimeoutError):
+        except (CarrierError, OSError, UnicodeError):  # a name that cannot be one
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
         if not self._forget_stranger(entrance):
@@ -340,9 +340,9 @@ def _is_literal(host: str) -> bool:
 def _is_local(address: str) -> bool:
     """Whether this host has the address: it then can be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True

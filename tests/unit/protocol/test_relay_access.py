@@ -30,18 +30,26 @@ def test_a_service_by_the_address_it_listens_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "port"),
-    [("10.0.0.1", 443), ("next.example", 443), ("NEXT.example.", 443), ("fd00:0::1", 53)],
+    ("host", "entry"),
+    [
+        ("10.0.0.1", ALLOWED[0]),
+        ("::ffff:10.0.0.1", ALLOWED[0]),
+        ("10.0.0.1%eth0", ALLOWED[0]),
+        ("next.example", ALLOWED[1]),
+        ("NEXT.example...", ALLOWED[1]),
+        ("fd00:0::1", ALLOWED[2]),
+    ],
 )
 @pytest.mark.parametrize("udp", [True, False])
-def test_the_list(host: str, port: int, *, udp: bool) -> None:
-    assert way(host, port, udp=udp) == Way(Address(host, port), udp, own=False)
+def test_the_list_whose_own_spelling_is_used(host: str, entry: Address, *, udp: bool) -> None:
+    assert way(host, entry.port, udp=udp) == Way(entry, udp, own=False)
 
 
 @pytest.mark.parametrize(
     ("host", "port"),
     [("10.0.0.1", 444), ("10.0.0.2", 443), ("example", 443), ("", 22), ("192.0.2.9", 443),
-     ("169.254.169.254", 80), ("server.example", 8421), ("1.2.3.4", 8421)],
+     ("169.254.169.254", 80), ("server.example", 8421), ("1.2.3.4", 8421), ("", 0),
+     ("10.0.0.1", 0), ("::ffff:10.0.0.2", 443), ("::ffff:1.2.3.4", 8421), ("::10.0.0.1", 443)],
 )  # fmt: skip
 def test_everything_else_is_forbidden(host: str, port: int) -> None:
     assert way(host, port) is Status.FORBIDDEN
@@ -53,8 +61,9 @@ def test_own_services_are_for_datagrams() -> None:
 
 def test_what_is_no_connect() -> None:
     assert way("", 8421, command=2) is Status.FORBIDDEN
-    assert way("", 8421, command=3) is Status.BAD_REQUEST
-    assert way("", 0) is Status.BAD_REQUEST
+    assert way("", 8421, command=3) is Status.FORBIDDEN
+    assert way("10.0.0.1", 443, udp=False, command=3) is Status.FORBIDDEN
+    assert way("", 8421, command=9) is Status.BAD_REQUEST
     assert find_way(Request(None), OWN, ALLOWED, lambda _: True) is Status.BAD_REQUEST
 
 
