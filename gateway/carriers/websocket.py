@@ -1,8 +1,9 @@
 """WebSocket on top of any stream (RFC 6455).
 
-Framing, masking and the handshake are the `websockets` library's, sans-IO. One write is one
-binary message; what arrives is pushed as bytes, as many messages as came in one piece at
-once, since boundaries mean nothing here and GOST sends two messages for each datagram.
+The handshake and control frames are the `websockets` library's, sans-IO; data frames are
+ours (`ws_frames`), unless they are compressed. One write is one binary message; what arrives
+is pushed as bytes, as many messages as came in one piece at once, since boundaries mean
+nothing here and GOST sends two messages for each datagram.
 
 Both ends ping. Anything that arrives counts as life; an end that has been silent for two
 periods although it was pinged is given up.
@@ -31,10 +32,12 @@ from websockets.uri import WebSocketURI
 from gateway.carriers.layer import Layer
 from gateway.carriers.stream import CarrierError, Receiver, Remote, Stream
 from gateway.carriers.tls import TlsStream
+from gateway.carriers.ws_frames import Reader, Writer
 
 _DATA = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
 
 _LONGEST_HANDSHAKE = 32 * 1024
+_END_OF_HEADERS = b"\r\n\r\n"
 
 _SILENT = logging.getLogger(f"{__name__}.library")
 _SILENT.disabled = True
@@ -70,8 +73,11 @@ class WsStream(Layer):
         self.verified = lower.verified
         self._options = options
         self._protocol: ClientProtocol | ServerProtocol
+        self._reader: Reader | None = None
+        self._writer: Writer | None = None
         self._parts: list[bytes | bytearray | memoryview] = []
         self._shaken = 0
+        self._last_seen = b""
         self._heard = 0.0
         self._pinged = 0.0
         self._trip: float | None = None
@@ -79,6 +85,9 @@ class WsStream(Layer):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._ready or self._closing or self._protocol.state is not State.OPEN:
+            return
+        if self._writer is not None:
+            self._lower.write(self._writer.write(data))
             return
         self._protocol.send_binary(data)
         self._send()
@@ -97,6 +106,49 @@ class WsStream(Layer):
 
     def _take(self, data: bytes | bytearray | memoryview) -> None:
         self._heard = self._loop.time()
+        if not self._ready and self._done:
+            self._shake_hands(data)
+        else:
+            self._read(data)
+        self._send()
+        if self._lower.backlog > 4 * self._lower.high + self._options.max_message:
+            self._abandon("does not read the answers to its pings")
+
+    def _shake_hands(self, data: bytes | bytearray | memoryview) -> None:
+        """To the library no byte behind the headers, as frames are ours."""
+        text = bytes(data)
+        before = len(self._last_seen)
+        found = (self._last_seen + text).find(_END_OF_HEADERS)
+        size = len(text) if found < 0 else found + len(_END_OF_HEADERS) - before
+        self._last_seen = (self._last_seen + text)[1 - len(_END_OF_HEADERS) :]
+        self._shaken += size
+        self._listen(text[:size])
+        error = self._protocol.handshake_exc
+        if error is None and self._shaken > _LONGEST_HANDSHAKE:
+            error = InvalidMessage(f"more than {_LONGEST_HANDSHAKE} bytes of headers")
+        if error is not None:
+            self._refuse(error)
+        elif size < len(text):
+            self._take(text[size:])
+
+    def _begin_frames(self, *, client: bool) -> None:
+        """Both have agreed; before anything is written or read."""
+        if not self._protocol.extensions:
+            self._reader = Reader(masked=not client, largest=self._options.max_message)
+            self._writer = Writer(masked=client)
+
+    def _read(self, data: bytes | bytearray | memoryview) -> None:
+        if self._reader is None:
+            self._listen(data)
+            return
+        pieces, controls = self._reader.read(data)
+        self._parts += [bytes(piece) for piece in pieces] if self._held else pieces
+        for control in controls:
+            self._listen(control)
+        if self._reader.fault is not None and self._protocol.state is State.OPEN:
+            self._protocol.fail(*self._reader.fault)
+
+    def _listen(self, data: bytes | bytearray | memoryview) -> None:
         self._protocol.receive_data(data)  # type: ignore[arg-type]
         for event in self._protocol.events_received():
             if not isinstance(event, Frame):
@@ -106,17 +158,6 @@ class WsStream(Layer):
                     self._parts.append(event.data)
             elif event.opcode is Opcode.PONG:
                 self._trip = self._heard - self._pinged
-        if not self._ready and self._done:
-            self._shaken += len(data)
-            error = self._protocol.handshake_exc
-            if error is None and self._shaken > _LONGEST_HANDSHAKE:
-                error = InvalidMessage(f"more than {_LONGEST_HANDSHAKE} bytes of headers")
-            if error is not None:
-                self._refuse(error)
-                return
-        self._send()
-        if self._lower.backlog > 4 * self._lower.high + self._options.max_message:
-            self._abandon("does not read the answers to its pings")
 
     @abstractmethod
     def _agree(self, event: Request | Response) -> None:
@@ -131,7 +172,9 @@ class WsStream(Layer):
             parts, self._parts = self._parts, []
             self._receiver.on_data(parts[0] if len(parts) == 1 else b"".join(parts))
         received = self._protocol.close_rcvd
-        error = self._protocol.parser_exc
+        error: object = self._protocol.parser_exc
+        if self._reader is not None and self._reader.fault is not None:
+            error = self._reader.fault[1]
         if self._protocol.state is State.OPEN and received is None and error is None:
             return
         ordered = received is not None and received.code in {1000, 1001, 1005}
@@ -214,6 +257,7 @@ class WsClient(WsStream):
 
     def _agree(self, _event: Request | Response) -> None:
         if self._protocol.state is State.OPEN:
+            self._begin_frames(client=True)
             self._succeed()
 
     def _refuse(self, error: Exception) -> None:
@@ -256,6 +300,7 @@ class WsServer(WsStream):
             _replace(response.headers, self._options.headers)
             protocol.send_response(response)
             self._send()
+            self._begin_frames(client=False)
             self._succeed()
             return
         protocol.send_response(_as_gost_says(response))
