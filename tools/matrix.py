@@ -29,8 +29,9 @@ WORK = ROOT / ".tox"
 RESULTS = WORK / "results"
 OUTCOMES = ("passed", "failed", "skipped")
 
-BEFORE = ("lint", "types")
-AFTER = ("sanitizers", "netns", "packaging", "bench")
+BEFORE = ("lint", "types", "netns")
+AFTER = ("packaging", "sanitizers", "bench")
+"""The checks besides the tests on each Python. The longest begins early."""
 
 
 def env_name(interpreter: Interpreter) -> str:
@@ -48,12 +49,29 @@ def environments(found: Found) -> dict[str, Interpreter]:
 
 
 def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
-    """Run these environments; did each succeed?"""
+    """Run these environments; did each succeed?
+
+    First each is made, in turn: two builds of one checkout would share a folder. Then all
+    run, some side by side.
+    """
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     forget_stale_builds()
-    report = RESULTS / "tox.json"
-    command = [sys.executable, "-m", "tox", "run", "--result-json", str(report)]
+    made = tox(wanted, "run", "--notest")
+    side_by_side = ["--parallel", str(slots()), "--parallel-no-spinner"]
+    ran = tox(wanted, "run-parallel", "--skip-pkg-install", *side_by_side)
+    return {name: made[name] and ran[name] for name in wanted}
+
+
+def slots() -> int:
+    """How many environments at a time: one CPU is left to what they start."""
+    return min(3, max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def tox(wanted: dict[str, Interpreter], *how: str) -> dict[str, bool]:
+    """Call tox for these environments, each with its interpreter; did each succeed?"""
+    report = RESULTS / f"{how[0]}.json"
+    command = [sys.executable, "-m", "tox", *how, "--result-json", str(report)]
     command += ["-e", ",".join(wanted), "--discover"]
     command += dict.fromkeys(str(python.executable) for python in wanted.values())
     for name, python in wanted.items():
