@@ -15,6 +15,8 @@ from gateway.protocol.chunks import head as chunk_head
 from gateway.protocol.wire import WireError
 
 LARGEST_CHUNK = 1 << 20
+MOST_RESIZED = 256
+"""Times a peer may change the first window of streams: each time all of them are looked at."""
 _LARGEST_SENT = 64 * 1024 + 32
 """Of one frame: a burst of 64 KB in one piece, and other streams get their turn."""
 _LAST_ID = 2**31 - 1
@@ -37,6 +39,7 @@ class Sending:
         self._unread = 0
         self._window = h2.FIRST_WINDOW  # bytes we may still send
         self._peer_window = h2.FIRST_WINDOW
+        self._resized = 0
         self._peer_frame = h2.SMALLEST_MAX_FRAME
         self._peer_streams: float = inf
         self._gone: str | None = None
@@ -169,7 +172,7 @@ class Sending:
             parts += (h2.head(h2.DATA, 0, sid, len(part)), part)
         return b"".join(parts)
 
-    def flush(self, room: int) -> bytes:
+    def flush(self, room: int) -> bytes | bytearray:
         """What shall leave now: about `room` bytes, streams in turn, a frame each."""
         if not self._ready or room <= 0 or self._window <= 0:
             return self._take_control()
@@ -178,7 +181,8 @@ class Sending:
             sid = next(iter(self._ready))
             del self._ready[sid]
             self._take_frame(sid, self._calls[sid], out)
-        return bytes(out + self._take_control())
+        out += self._take_control()
+        return out
 
     def _take_frame(self, sid: int, call: Call, out: bytearray) -> None:
         most = min(self._peer_frame, _LARGEST_SENT, self._window, call.window)
@@ -221,8 +225,8 @@ class Sending:
         self._give_room()
 
     def _apply_settings(self, payload: bytes) -> None:
-        """What the peer takes."""
-        for name, value in h2.read_settings(payload):
+        """What the peer takes. Of several values for one name the last counts."""
+        for name, value in dict(h2.read_settings(payload)).items():
             if name == h2.HEADER_TABLE_SIZE:
                 self._blocks.limit_table(value)
             elif name == h2.MAX_CONCURRENT_STREAMS:
@@ -237,6 +241,11 @@ class Sending:
     def _first_window(self, size: int) -> None:
         if size > h2.LARGEST_WINDOW:
             raise WireError(f"an HTTP/2 window of {size} bytes")
+        if size == self._peer_window:
+            return
+        self._resized += 1
+        if self._resized > MOST_RESIZED:
+            raise WireError(f"an HTTP/2 window that changed {self._resized} times")
         more, self._peer_window = size - self._peer_window, size
         for sid, call in self._calls.items():
             self._widen(sid, call, more)

@@ -77,7 +77,7 @@ class Machine(Protocol):
     def write(self, sid: int, data: bytes | bytearray | memoryview, room: int) -> bytes:
         """Take all of `data`; what of it may leave at once, about `room` bytes."""
 
-    def flush(self, room: int) -> bytes:
+    def flush(self, room: int) -> bytes | bytearray:
         """What shall leave now: all that is urgent, and about `room` bytes, streams in turn."""
 
     def backlog(self, sid: int) -> int:

@@ -149,7 +149,7 @@ class Session:
             self._schedule(sid, stream)
         return out
 
-    def flush(self, room: int) -> bytes:
+    def flush(self, room: int) -> bytes | bytearray:
         """What shall leave now: about `room` bytes, streams in turn, a frame each."""
         if not self._ready or room <= 0:
             return self._take_control()
@@ -158,7 +158,8 @@ class Session:
             sid = next(iter(self._ready))
             del self._ready[sid]
             self._take_frame(sid, self._streams[sid], out)
-        return bytes(out + self._take_control())
+        out += self._take_control()
+        return out
 
     def _take_control(self) -> bytes:
         control, self._control = bytes(self._control), bytearray()
