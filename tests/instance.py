@@ -21,7 +21,7 @@ import pytest
 
 from gateway.ctl.ask import ask_status
 from gateway.errors import GatewayError
-from gateway.protocol.messages import ProcessStatus, ServiceStatus, Status
+from gateway.protocol.status import ProcessStatus, ServiceStatus, Status
 
 PROGRAM = Path(__file__).parent / "processes" / "program.py"
 DEADLINE = 10.0

@@ -9,7 +9,7 @@ from enum import IntEnum
 import msgspec
 
 from gateway.protocol.forwarding import DropReason, Refusal
-from gateway.protocol.messages import (
+from gateway.protocol.status import (
     DeviceStatus,
     OffloadStatus,
     PeerStatus,

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "doctor": frozenset({"protocol", "config", "linux"}),
     # Of protocol: the status, where its socket is, and the words for reasons.
     "ctl": frozenset(
-        {"protocol.messages", "protocol.instances", "protocol.forwarding", "doctor (lazily)"}
+        {"protocol.status", "protocol.instances", "protocol.forwarding", "doctor (lazily)"}
     ),
     "check": frozenset({"protocol", "config", "sources"}),
     "cli": BELOW_WORKERS | {"workers", "supervisor", "log", "check"},
@@ -237,7 +237,7 @@ def test_a_breach_is_reported_with_its_line(
         ("workers/udp_worker.py", "from gateway.workers import base"),
         ("supervisor/children.py", "from gateway.workers import udp_worker, tun_reader"),
         ("ctl/main.py", "def f():\n    from gateway.doctor import host"),
-        ("ctl/ask.py", "from gateway.protocol.messages import Status"),
+        ("ctl/ask.py", "from gateway.protocol.status import Status"),
         ("cli.py", "from gateway.supervisor.loop import run\nfrom gateway import log"),
     ],
 )

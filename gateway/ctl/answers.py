@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.ctl.ask import NotRunning, Report, ask_status, list_instances
 from gateway.errors import ConfigError, GatewayError
-from gateway.protocol.messages import STATUS_SCHEMA
+from gateway.protocol.status import STATUS_SCHEMA
 
 DEGRADED = 1
 

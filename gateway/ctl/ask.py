@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.errors import GatewayError
 from gateway.protocol.instances import instances_among, socket_path
-from gateway.protocol.messages import STATUS_SCHEMA, ClientFacts, Request, Status
+from gateway.protocol.status import STATUS_SCHEMA, ClientFacts, Request, Status
 
 DEADLINE_SECONDS = 2.0
 ANSWER_LIMIT = 64 << 20
@@ -63,7 +63,7 @@ _NULL = msgspec.Raw(b"null")
 
 
 class _RawAnswer(msgspec.Struct):
-    """`messages.Answer`, the status left as it is."""
+    """`status.Answer`, the status left as it is."""
 
     status: msgspec.Raw = _NULL
     error: str = ""

@@ -8,7 +8,7 @@ from gateway.ctl.invitation import PASSPHRASE_PLACEHOLDER, Invitation, notes, ta
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words
 from gateway.errors import ConfigError, GatewayError, HostError
-from gateway.protocol.messages import ClientFacts
+from gateway.protocol.status import ClientFacts
 
 PASSPHRASE_LIMIT = 16
 """Bytes of a passphrase that are sent (docs/wire.md)."""

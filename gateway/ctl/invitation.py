@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.errors import ConfigError
-from gateway.protocol.messages import ClientFacts
+from gateway.protocol.status import ClientFacts
 
 HOST_PLACEHOLDER = "SERVER-ADDRESS"
 PASSPHRASE_PLACEHOLDER = "PASSPHRASE"  # noqa: S105 - it is none

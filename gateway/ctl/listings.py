@@ -8,7 +8,7 @@ from rich.text import Text
 from gateway.ctl.styles import BAD, ODD, health, odd
 from gateway.ctl.tables import Cell, Column, Listing
 from gateway.ctl.words import Words, count, cpus, duration, milliseconds, octets, percent
-from gateway.protocol.messages import (
+from gateway.protocol.status import (
     NetworkStatus,
     PeerStatus,
     ProcessStatus,

@@ -17,7 +17,7 @@ from gateway.ctl.tables import Listing, facts, fitted, reasons
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words, count
 from gateway.protocol.forwarding import DROP_TEXT, REFUSAL_TEXT, DropReason, Refusal
-from gateway.protocol.messages import NetworkStatus, ProcessStatus, ServiceStatus, Status
+from gateway.protocol.status import NetworkStatus, ProcessStatus, ServiceStatus, Status
 
 
 def screen(statuses: Iterable[Status], look: Look) -> bytes:

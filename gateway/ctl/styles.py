@@ -3,7 +3,7 @@
 from rich.text import Text
 
 from gateway.ctl.words import count
-from gateway.protocol.messages import Status
+from gateway.protocol.status import Status
 
 GOOD = "green"
 ODD = "yellow"

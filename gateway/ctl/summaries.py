@@ -6,7 +6,7 @@ from rich.text import Text
 
 from gateway.ctl.styles import BAD, GOOD, ODD, health, odd_if_any
 from gateway.ctl.words import Words, count, duration, milliseconds, octets, percent
-from gateway.protocol.messages import (
+from gateway.protocol.status import (
     DeviceStatus,
     OffloadStatus,
     ServiceStatus,

@@ -55,7 +55,7 @@ MOVE_PATIENCE = 2.0
 
 
 class State(Enum):
-    """The values are those of `messages.UplinkStatus`."""
+    """The values are those of `status.UplinkStatus`."""
 
     RESOLVING = "resolving"
     REGISTERING = "registering"

@@ -21,8 +21,8 @@ from gateway.linux import lan
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.advert import Advertisement, Answer, Result, supersedes
 from gateway.protocol.approval import MAX_NETWORKS, REASON_TEXT, WIDEST, Standing
-from gateway.protocol.messages import NetworkStatus
 from gateway.protocol.packet import Network
+from gateway.protocol.status import NetworkStatus
 from gateway.protocol.uplink import State, Uplink
 from gateway.protocol.wire import WireError
 from gateway.supervisor.lans import status_of

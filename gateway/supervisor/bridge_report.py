@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from gateway.linux.udp import local_text
 from gateway.protocol.bridge_messages import LegFigures
-from gateway.protocol.messages import (
+from gateway.protocol.packet import endpoint_text
+from gateway.protocol.status import (
     ChainStatus,
     LegStatus,
     PeerStatus,
@@ -15,7 +16,6 @@ from gateway.protocol.messages import (
     ServiceStatus,
     Status,
 )
-from gateway.protocol.packet import endpoint_text
 from gateway.supervisor.bridges import GAUGES, BridgeChildren
 from gateway.supervisor.chains import ChainClient
 from gateway.supervisor.relayed import Relayed

@@ -9,7 +9,6 @@ from typing import Literal
 from gateway.errors import ConfigError
 from gateway.protocol.claims import check_claim
 from gateway.protocol.forwarding import REFUSAL_TEXT, Refusal
-from gateway.protocol.messages import ClientFacts
 from gateway.protocol.packet import (
     ANY,
     Address,
@@ -20,6 +19,7 @@ from gateway.protocol.packet import (
     unpack_address,
 )
 from gateway.protocol.routes import network_of
+from gateway.protocol.status import ClientFacts
 from gateway.supervisor.control import NoServer
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.service import TunService

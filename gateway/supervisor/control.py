@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.errors import GatewayError, HostError
 from gateway.linux.belongings import Owner, acting_as, claim_directory
-from gateway.protocol.messages import Answer, ClientFacts, Request, Status
+from gateway.protocol.status import Answer, ClientFacts, Request, Status
 from gateway.supervisor.loop import WRITE, Loop, Timer
 
 CLIENTS = 16

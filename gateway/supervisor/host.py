@@ -25,8 +25,8 @@ from gateway.linux.route_plan import Key, RouteRecord
 from gateway.linux.routing import RouteMonitor, SystemRoutes
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.forwarding import Role
-from gateway.protocol.messages import HostStatus
 from gateway.protocol.packet import Address, Endpoint, Network, unpack_address
+from gateway.protocol.status import HostStatus
 from gateway.supervisor.device import Device
 from gateway.supervisor.leftovers import Left, Leftovers
 from gateway.supervisor.loop import Loop, Timer

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gateway.protocol.messages import HostStatus
+from gateway.protocol.status import HostStatus
 from gateway.supervisor.service import TunService
 from gateway.supervisor.steward import Steward
 

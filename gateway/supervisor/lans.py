@@ -22,7 +22,7 @@ from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol import approval
 from gateway.protocol.advert import UNKNOWN_HOLDER, Advertisement, Answer, Result, supersedes
 from gateway.protocol.approval import REASON_TEXT, Asker, Outcome, Policy, Standing
-from gateway.protocol.messages import NetworkStatus, Prefix, PuntedDatagram
+from gateway.protocol.messages import Prefix, PuntedDatagram
 from gateway.protocol.overlaps import Overlaps, Prefixed
 from gateway.protocol.packet import (
     Endpoint,
@@ -34,6 +34,7 @@ from gateway.protocol.packet import (
 from gateway.protocol.peer import Peer
 from gateway.protocol.peers import PeerTable
 from gateway.protocol.routes import network_of
+from gateway.protocol.status import NetworkStatus
 from gateway.protocol.wire import WireError
 from gateway.supervisor.networks import Networks
 

@@ -8,10 +8,10 @@ and once.
 import socket
 from functools import lru_cache
 
-from gateway.protocol.messages import PeerStatus
 from gateway.protocol.packet import ANY, Endpoint, is_v4, unpack_address
 from gateway.protocol.peer import Peer
 from gateway.protocol.peers import CAPACITY
+from gateway.protocol.status import PeerStatus
 from gateway.supervisor.hub import Hub
 from gateway.supervisor.service import TunService
 

@@ -19,7 +19,8 @@ from gateway.fastpath.counters import NAMES
 from gateway.linux import udp
 from gateway.linux.process import own_capabilities
 from gateway.protocol.forwarding import DropReason, Refusal
-from gateway.protocol.messages import (
+from gateway.protocol.packet import unpack_address
+from gateway.protocol.status import (
     DeviceStatus,
     OffloadStatus,
     ProcessStatus,
@@ -30,7 +31,6 @@ from gateway.protocol.messages import (
     TargetStatus,
     UplinkStatus,
 )
-from gateway.protocol.packet import unpack_address
 from gateway.protocol.targets import Standing
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import RESTART_PERIOD, Member

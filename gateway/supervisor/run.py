@@ -20,7 +20,8 @@ from gateway.linux.shared import Arena
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import RUN_DIRECTORY_VARIABLE, run_directory, socket_path
-from gateway.protocol.messages import FromChild, SourceMessage, SourceState, Status
+from gateway.protocol.messages import FromChild, SourceMessage, SourceState
+from gateway.protocol.status import Status
 from gateway.sources.run import Sources
 from gateway.supervisor import control
 from gateway.supervisor.admission import digest_of

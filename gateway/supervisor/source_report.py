@@ -5,13 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gateway.config.model import FileSpec, HttpSpec, PluginSpec, RedisSpec
 from gateway.log import RateLimiter, event, get_logger
-from gateway.protocol.messages import (
-    Holder,
-    PluginState,
-    SourceKind,
-    SourceState,
-    SourceStatus,
-)
+from gateway.protocol.messages import Holder, PluginState, SourceKind, SourceState
+from gateway.protocol.status import SourceStatus
 from gateway.supervisor.authers import AutherTable
 from gateway.supervisor.routers import Routed, RouterTable
 

@@ -13,7 +13,7 @@ import pytest
 from instance import VNET, Gateway, Peer, ipv4, wait_for
 
 from gateway.linux import process
-from gateway.protocol.messages import ProcessStatus
+from gateway.protocol.status import ProcessStatus
 from gateway.supervisor.children import RESTARTS
 
 CHILDREN = ["tun-reader", "udp-worker 0", "udp-worker 1"]

@@ -17,7 +17,7 @@ import pytest
 from instance import VNET, Gateway, Peer, ipv4, wait_for
 from needs import need
 
-from gateway.protocol.messages import SourceStatus
+from gateway.protocol.status import SourceStatus
 
 MANY = 100_000
 LOAD_SECONDS = 2.0

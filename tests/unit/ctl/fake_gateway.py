@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.protocol.instances import socket_path
-from gateway.protocol.messages import Answer, Request, Status
+from gateway.protocol.status import Answer, Request, Status
 
 
 def answer_of(status: Status) -> bytes:

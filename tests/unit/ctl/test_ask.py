@@ -9,7 +9,7 @@ from unit.ctl.fake_gateway import answer_of, fake_gateway
 from gateway.ctl.ask import NoAnswer, NoPermission, NotRunning, ask_status, list_instances
 from gateway.errors import ConfigError
 from gateway.protocol.instances import socket_path
-from gateway.protocol.messages import Request
+from gateway.protocol.status import Request
 
 
 def test_the_status_comes_back(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from gateway.config.tree import Report
 from gateway.ctl.invitation import Invitation, target_of
 from gateway.ctl.main import main
 from gateway.errors import ConfigError
-from gateway.protocol.messages import Answer, ClientFacts
+from gateway.protocol.status import Answer, ClientFacts
 
 FACTS = ClientFacts(
     service="tun",

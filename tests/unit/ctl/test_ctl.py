@@ -16,7 +16,7 @@ from unit.ctl.fake_gateway import fake_gateway
 
 from gateway import __version__
 from gateway.ctl.main import main
-from gateway.protocol.messages import Status
+from gateway.protocol.status import Status
 
 
 def as_json(status: Status) -> dict[str, object]:

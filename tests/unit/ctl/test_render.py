@@ -8,7 +8,7 @@ from samples import CLIENT, DEGRADED, PEER_CONTESTED, PEER_IPV6, SERVER, SERVER_
 from gateway.ctl.render import overview, screen
 from gateway.ctl.terminal import Look
 from gateway.protocol.forwarding import DropReason, Refusal
-from gateway.protocol.messages import NetworkStatus, Status
+from gateway.protocol.status import NetworkStatus, Status
 
 SAMPLES = [SERVER, CLIENT, DEGRADED]
 WIDTHS = [60, 80, 120, 200]

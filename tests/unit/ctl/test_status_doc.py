@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.protocol.forwarding import DropReason, Refusal
-from gateway.protocol.messages import (
+from gateway.protocol.status import (
     ChainStatus,
     DeviceStatus,
     HostStatus,

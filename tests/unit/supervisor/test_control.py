@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.protocol.messages import Answer, ClientFacts, Status
+from gateway.protocol.status import Answer, ClientFacts, Status
 from gateway.supervisor import control
 from gateway.supervisor.control import CLIENTS, Control, NoServer
 from gateway.supervisor.loop import Loop
