@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import islice, product
 
 from gateway.carriers.hop import RelayStream
 from gateway.carriers.stream import CarrierError, Stream
@@ -37,6 +38,7 @@ from gateway.workers.base import Place
 from gateway.workers.bridge_base import Bridge
 from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
+from gateway.workers.bridge_race import first_of
 
 DIAL_SECONDS = 15.0
 ANSWER_SECONDS = 15.0
@@ -46,6 +48,11 @@ WANTED_SECONDS = 60.0
 """For how long after its last datagram a leg dials again, where there are others."""
 STEADY_SECONDS = 10.0
 """A stream that lived as long was no failure."""
+WAYS_AT_ONCE = 8
+"""Ways through the chain that one dial tries, where hops are `parallel`."""
+
+Way = tuple[Stream, Sequence[int]]
+"""A stream to the last hop, and which node of each hop it goes through."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ class ChainBridge(Bridge):
                 self._become(leg, "idle")
             await asyncio.sleep(wait)
 
-    async def _run(self, leg: Leg, stream: Stream, chosen: list[int]) -> bool:
+    async def _run(self, leg: Leg, stream: Stream, chosen: Sequence[int]) -> bool:
         """One stream from its first to its last moment; whether the server answered."""
         loop = asyncio.get_running_loop()
         last = self._parts.hops[-1].nodes[chosen[-1]].spec
@@ -249,10 +256,17 @@ class ChainBridge(Bridge):
             self._selectors[-1].failed(chosen[-1], loop.time())
         return answered
 
-    async def _dial(self, leg: Leg) -> tuple[Stream, list[int]]:
-        """A stream to the last hop, and which node of each hop it goes through."""
+    async def _dial(self, leg: Leg) -> Way:
+        """Where hops are `parallel`, all their nodes are dialled at once."""
         now = asyncio.get_running_loop().time()
-        chosen = [_choose(selector, now) for selector in self._selectors]
+        ways = product(*(_choices(selector, now) for selector in self._selectors))
+        tries = [self._dial_by(leg, chosen) for chosen in islice(ways, WAYS_AT_ONCE)]
+        if len(tries) == 1:
+            return await tries[0]
+        return await first_of(tries, lambda way: way[0].abort())
+
+    async def _dial_by(self, leg: Leg, chosen: Sequence[int]) -> Way:
+        """A stream to the last hop by these nodes, and they again."""
         nodes = [hop.nodes[index] for hop, index in zip(self._parts.hops, chosen, strict=True)]
         stream: Stream | None = None
         for at, node in enumerate(nodes):
@@ -334,12 +348,14 @@ def _selector(hop: PreparedHop) -> Selector:
     return Selector(how.strategy, nodes, random.random, how.max_fails, how.fail_timeout)
 
 
-def _choose(selector: Selector, now: float) -> int:
-    """A node; where all of them rest, the one that has rested longest."""
-    found = selector.select(now)
-    if found is not None:
+def _choices(selector: Selector, now: float) -> Sequence[int]:
+    """A node, or all there are to try at once; where all rest, the one that has longest."""
+    if selector.strategy == "parallel" and (found := selector.candidates(now)):
         return found
-    return min(range(len(selector.nodes)), key=selector.failed_at)
+    chosen = selector.select(now)
+    if chosen is None:
+        chosen = min(range(len(selector.nodes)), key=selector.failed_at)
+    return (chosen,)
 
 
 def _request(address: Address, node: NodeSpec, *, udp: bool) -> Request:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from gateway.carriers import tcp
-from gateway.config.chain_model import HopSpec, NodeSpec, RelayUser
+from gateway.config.chain_model import ClientTlsSpec, HopSpec, NodeSpec, RelayUser
 from gateway.config.model import Selector
 from gateway.linux import near
 from gateway.protocol.bridge_messages import Dialling, LegFigures, StreamEnded, StreamOpened
@@ -39,6 +39,13 @@ async def relay(boss, working, services=(), listener=None, **parts):
 
 def node(port: int, host: str = "127.0.0.1", **given) -> PreparedNode:
     spec = NodeSpec("node-0", "tcp", host, port, **given)
+    return PreparedNode(spec, prepare_dial(spec))
+
+
+def silent(listener: socket.socket) -> PreparedNode:
+    """A node of TLS, on a port where nobody shakes hands."""
+    port = listener.getsockname()[1]
+    spec = NodeSpec("node-0", "tls", "127.0.0.1", port, tls=ClientTlsSpec("localhost"))
     return PreparedNode(spec, prepare_dial(spec))
 
 
@@ -196,6 +203,50 @@ def test_nodes_that_fail_are_passed_over(run, boss, working, service):
             assert chief.all(LegFigures)[-1].hops == (f"tcp 127.0.0.1:{server.port}",)
         uplink.close()
         tun.close()
+
+    run(body())
+
+
+def test_parallel_takes_the_first_that_is_up(run, boss, working, service):
+    """One node is gone, one takes the connection and says nothing; the third is used at once."""
+
+    async def body() -> None:
+        tun, far, chief, uplink = service(lambda d: d[::-1]), boss(), boss(), Uplink()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            closed = gone.getsockname()[1]
+        async with relay(far, working, [tun]) as server:
+            with socket.create_server(("127.0.0.1", 0)) as mute:
+                nodes = hop(
+                    node(closed), silent(mute), node(server.port), selector=Selector("parallel")
+                )
+                target = Address("", tun.port)
+                async with chain(chief, working, uplink, target, nodes):
+                    await until_up(chief, uplink)
+                    uplink.send(b"hello")
+                    assert await uplink.receive() == b"olleh"
+                    assert "waiting" not in states(chief)
+                    figures = chief.all(LegFigures)[-1]
+                    assert figures.hops == (f"tcp 127.0.0.1:{server.port}",)
+                    assert figures.connects == 1
+                    assert len(chief.all(Dialling)) == 3
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_parallel_tells_why_none_is_up(run, boss, working):
+    async def body() -> None:
+        chief, uplink = boss(), Uplink()
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as two:
+            ports = [sock.getsockname()[1] for sock in (one, two)]
+        nodes = hop(*map(node, ports), selector=Selector("parallel"))
+        async with chain(chief, working, uplink, Address("", 1), nodes):
+            uplink.send(b"wake")
+            await chief.until(lambda: states(chief) and states(chief)[-1] == "waiting")
+            assert "connection refused" in chief.all(LegFigures)[-1].error
+            assert {each.port for each in chief.all(Dialling)} == set(ports)
+        uplink.close()
 
     run(body())
 
