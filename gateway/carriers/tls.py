@@ -20,6 +20,10 @@ from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.trust import ClientTls, ServerTls, client_tls
 
 _RECORD = 16 * 1024
+_MOST_SHAKEN = {True: 64 * 1024, False: 256 * 1024}
+"""Bytes of a handshake: what a client may say to a server, and what a server may show."""
+_UNREAD = 1 << 20
+"""Bytes beyond `high` that an end may let wait which does not read what it asked for."""
 
 
 class TlsStream(Layer):
@@ -34,6 +38,7 @@ class TlsStream(Layer):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object: ssl.SSLObject | None = None
+        self._shaken = 0
 
     @property
     def alpn(self) -> str | None:
@@ -64,8 +69,14 @@ class TlsStream(Layer):
 
     def _take(self, data: bytes | bytearray | memoryview) -> None:
         self._incoming.write(data)
-        if not self._ready:
-            self._shake_hands()
+        if self._ready:
+            return
+        self._shaken += len(data)
+        self._shake_hands()
+        is_server = isinstance(self._tls, ServerTls)
+        if self._done and self._shaken > _MOST_SHAKEN[is_server]:
+            text = f"tls {self.remote}: a handshake of {self._shaken} bytes"
+            self._fail(CarrierError(text, "bad-tls"))
 
     def _shake_hands(self) -> None:
         # Only now: a stranger who says nothing costs no TLS state.
@@ -102,8 +113,11 @@ class TlsStream(Layer):
             buffer = borrow()
             try:
                 size, last = self._decrypt(buffer)
-                # Reading may owe an answer: a key update.
+                # Reading may owe an answer: a key update. Some ask for many and read none.
                 self._send()
+                if self._lower.backlog > 4 * self._lower.high + _UNREAD:
+                    size, last = 0, "tls: does not read the answers to its key updates"
+                    self._lower.abort()
                 if size and self._receiver:
                     self._receiver.on_data(buffer[:size])
             finally:

@@ -31,6 +31,8 @@ OVERHEAD = HEADER_SIZE + 2
 """What a data packet is longer than the KCP bytes in it."""
 DATA, PARITY = 0xF1, 0xF2
 MAX_SHARDS = 256
+MOST_LEARNED = 64
+"""Packets of a group that is not ours: giving back costs by their square, each."""
 
 _HEAD = struct.Struct("<IH")
 _DATA_HEAD = struct.Struct("<IHH")
@@ -162,7 +164,7 @@ class Decoder:
         data = self._run(seq - 1 - parity, DATA) if parity else 0
         group = data + parity
         before = self._kinds.get(seq - 1 - group) == PARITY or seq == group
-        if not data or not before or group > MAX_SHARDS or seq % group:
+        if not data or not before or group > MOST_LEARNED or seq % group:
             return
         self._data, self._group = data, group
         self._groups.clear()

@@ -28,7 +28,7 @@ _SHAPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mwss": ("mux", (*_WS, "mux")),
     "grpc": ("grpc", (*_TCP, "grpc")),
     "quic": ("quic", ("sockets", "quic")),
-    "kcp": ("kcp", ("kcp",)),
+    "kcp": ("kcp", ("sockets", "kcp")),
 }
 """The module of each carrier, and the groups of options it takes."""
 
