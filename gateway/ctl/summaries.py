@@ -48,6 +48,9 @@ def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
         yield "auth", _switch(status.auth, "anybody who reaches the port can join", words)
         yield "source check", _switch(status.source_check, "peers can pose as each other", words)
     yield "offload", _offload(status.offload, words)
+    unsent = status.acks.get("full", 0) + status.acks.get("failed", 0)
+    if unsent:
+        yield "acks", Text(f"{count(unsent)} could not be sent", ODD)
     if status.host.nat != "off":
         yield "NAT", Text(status.host.nat, GOOD if status.host.nat == "on" else BAD)
     if status.host.dns != "off":

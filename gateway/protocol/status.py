@@ -239,6 +239,7 @@ class LegStatus(msgspec.Struct, frozen=True):
     dropped: int
     verified: bool
     error: str = ""
+    since_seconds: float = 0.0
 
 
 class ChainStatus(msgspec.Struct, frozen=True):
@@ -291,6 +292,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     advertised: tuple[NetworkStatus, ...] = ()
     advertisements: dict[str, int] = {}
     chain: ChainStatus | None = None
+    acks: dict[str, int] = {}
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -145,6 +145,7 @@ class Reporter:
             host=host_status(service, problems),
             advertised=service.advertising.status() if service.advertising is not None else (),
             advertisements=_advertisements(service),
+            acks=_acks(service),
         )
 
     def _device(self, service: TunService, problems: list[str]) -> DeviceStatus:
@@ -265,6 +266,12 @@ def _drops(totals: dict[str, int]) -> dict[str, int]:
 def _refusals(service: TunService) -> dict[str, int]:
     counts = service.hub.refusals if service.hub is not None else {}
     return {refusal.name.lower(): counts.get(refusal, 0) for refusal in Refusal}
+
+
+def _acks(service: TunService) -> dict[str, int]:
+    if service.hub is not None:
+        return dict(service.hub.acks.counts)
+    return {"malformed": service.uplink.bad_acks} if service.uplink is not None else {}
 
 
 def _advertisements(service: TunService) -> dict[str, int]:

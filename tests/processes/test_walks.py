@@ -11,8 +11,10 @@ from gateway.protocol.advert import is_extension
 
 def test_heartbeat_is_acked_and_shown(gateway: Gateway, peer: Peer) -> None:
     """The ack is 20 bytes with the address seen; the status has the peer."""
-    [shown] = gateway.service().peers
+    service = gateway.service()
+    [shown] = service.peers
 
+    assert service.acks == {"sent": 1, "full": 0, "failed": 0}
     assert shown.addresses == ("192.168.123.2",)
     assert shown.endpoint == f"127.0.0.1:{peer.sock.getsockname()[1]}"
 

@@ -143,6 +143,14 @@ def test_one_target_and_a_wide_path_say_little() -> None:
     assert "NARROW" not in text
 
 
+def test_acks_that_went_nowhere_are_shown_and_others_not() -> None:
+    for acks, shown in (({"sent": 7, "full": 0}, False), ({"full": 2, "failed": 1}, True)):
+        service = msgspec.structs.replace(SERVER.services[0], acks=acks)
+        text = drawn(msgspec.structs.replace(SERVER, services=(service,)), Look(120))
+        assert ("3 could not be sent" in text) is shown
+        assert (re.search(r"^  acks  ", text, re.MULTILINE) is not None) is shown
+
+
 def test_unknown_values_are_dashes() -> None:
     text = drawn(SERVER, Look(80))
     assert "RTT \N{EN DASH}" in text
