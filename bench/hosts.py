@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from programs import Managed
@@ -45,6 +46,24 @@ def check_host(*, tun: bool = True) -> None:
         ) from None
 
 
+def entering(netns: str) -> list[str]:
+    """What comes before a command that runs in a namespace.
+
+    `ip netns exec` mounts a /sys of the namespace, which it cannot in a chroot whose / is no
+    mount point. There the namespace is entered without: /sys shows the devices outside.
+    """
+    if own_root():
+        return ["ip", "netns", "exec", netns]
+    return ["nsenter", f"--net=/run/netns/{netns}", "--"]
+
+
+@cache
+def own_root() -> bool:
+    """Whether / is a mount point, as it is but in a chroot."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == "/" for line in mounts)
+
+
 Starter = Callable[[str, Sequence[str], Mapping[str, str] | None], Managed]
 
 
@@ -65,7 +84,7 @@ class Host:
 
     def argv(self, command: Sequence[str]) -> list[str]:
         """The command line that runs `command` here; exec, so the pid is the command's."""
-        return ["ip", "netns", "exec", self.netns, *command]
+        return [*entering(self.netns), *command]
 
     def run(
         self, *command: str, timeout: float = 20.0, check: bool = True, stdin: str | None = None
@@ -99,7 +118,7 @@ class Host:
 
     def ip(self, *lines: str) -> None:
         """Give `ip` some commands, each as one string without the leading `ip`."""
-        ip("-n", self.netns, "-batch", "-", stdin="\n".join(lines) + "\n")
+        self.run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
 
     def sysctl(self, **values: object) -> None:
         """Set keys of /proc/sys/net, written with two underscores for a slash."""
@@ -116,7 +135,7 @@ class Host:
 
     def devices(self) -> list[str]:
         """The names of this host's network devices."""
-        lines = ip("-n", self.netns, "-o", "link", "show").splitlines()
+        lines = self.run("ip", "-o", "link", "show").stdout.splitlines()
         return [line.split(": ")[1].partition("@")[0] for line in lines]
 
 

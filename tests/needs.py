@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hosts import entering
 
 PROGRAMS = frozenset(
     {
@@ -75,7 +76,7 @@ def lack_netns() -> str:
     reason = failure("ip", "netns", "add", name)
     if reason:
         return reason
-    reason = failure("ip", "netns", "exec", name, "true")
+    reason = failure(*entering(name), "true")
     return failure("ip", "netns", "delete", name) or reason
 
 
