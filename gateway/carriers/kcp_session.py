@@ -18,7 +18,7 @@ from gateway.carriers.kcp_wire import Address, Wire
 from gateway.carriers.stream import Counts, Receiver, Remote, Stream
 from gateway.protocol import fec, kcp, smux_frames
 from gateway.protocol.kcp_congestion import Congestion
-from gateway.protocol.kcp_options import KcpOptions
+from gateway.protocol.kcp_options import MOST_MTU, KcpOptions
 from gateway.protocol.wire import WireError
 
 Buffer = bytes | bytearray | memoryview
@@ -31,6 +31,8 @@ REFUSED_TIME = 2.0
 
 STRANGER_WINDOW = 8
 """Segments kept for who has not opened a stream yet."""
+GUEST_WINDOW = 64
+"""Segments kept for who has; then twice as many as he has sent in order, up to `rcvwnd`."""
 
 PARITY_RTT = 0.02
 """Below it two of ours send no parity: to send again is as fast, and costs a third less."""
@@ -78,6 +80,7 @@ class Session(Stream):
         self._decoder: fec.Decoder | None = None
         self._compressor = None if options.nocomp else Compressor()
         self._decompressor = None if options.nocomp else Decompressor()
+        self._in_order = 0
         self._receiver: Receiver | None = None
         self._pending: list[bytes] = []
         self._pending_size = 0
@@ -95,7 +98,7 @@ class Session(Stream):
     def prove(self) -> None:
         """The other end is one that knows what it does."""
         self._stranger = False
-        self._kcp.receive_window = self._options.rcvwnd
+        self._kcp.receive_window = min(GUEST_WINDOW, self._options.rcvwnd)
 
     # In
 
@@ -113,6 +116,8 @@ class Session(Stream):
             self._heard = now
 
     def _take(self, packet: memoryview, now: float) -> None:
+        if len(packet) > MOST_MTU:
+            raise WireError(f"a KCP packet of {len(packet)} bytes")
         if len(packet) < fec.OVERHEAD or not fec.is_fec(packet):
             self._kcp.receive(packet, now)
             return
@@ -146,6 +151,10 @@ class Session(Stream):
         pieces = self._kcp.read()
         if not pieces:
             return
+        self._in_order += len(pieces)
+        self._kcp.receive_window = max(
+            self._kcp.receive_window, min(2 * self._in_order, self._options.rcvwnd)
+        )
         data: Buffer = b"".join(pieces)
         if self._decompressor:
             try:

@@ -174,7 +174,8 @@ class TcpStream(Stream):
             if self._closing:
                 self._say_goodbye()
                 return
-        if self._crowded and self._backlog <= self.low:
+        # Streams in it may have lower marks than ours: they hear of an empty queue too.
+        if not self._queue or (self._crowded and self._backlog <= self.low):
             self._crowded = False
             if self._receiver and not self._closing:
                 self._receiver.on_room()

@@ -45,7 +45,7 @@ class Receiver(Protocol):
         """The next bytes; borrowed until this returns (I5). Never empty."""
 
     def on_room(self) -> None:
-        """The backlog has fallen to `Stream.low`, after it was above `Stream.high`."""
+        """The backlog has fallen to `Stream.low`, after it was above `Stream.high`; or to 0."""
 
     def on_end(self, reason: str) -> None:
         """No more bytes will come, and none will leave. Called once, last.

@@ -22,6 +22,8 @@ IDLE_TIME = 60.0
 """Seconds an accepted session lives without a stream."""
 _LOOK = 5.0
 """Seconds until the clock is looked at again, as a write may bring a ping forward."""
+MOST_OPENED, OPENED_A_SECOND = 4096, 100
+"""Streams a peer may open at once, and how many more with time: each costs us more than him."""
 _OWED = 4
 """Times `high` that may wait below: only answers go there when it is full."""
 
@@ -128,6 +130,8 @@ class Trunk(Layer):
         self._waiting: set[Branch] = set()  # crowded, or closing
         self._stopped = False
         self._feeding = False
+        self._may_open = float(MOST_OPENED)
+        self._opened_at = self._loop.time()
         self._next_tick: asyncio.TimerHandle | None = None
         self._idle_since: float | None = self._loop.time()
 
@@ -233,6 +237,12 @@ class Trunk(Layer):
                 self._accept_one(event.sid)
 
     def _accept_one(self, sid: int) -> None:
+        now = self._loop.time()
+        gained = (now - self._opened_at) * OPENED_A_SECOND
+        self._may_open = min(MOST_OPENED, self._may_open + gained) - 1
+        self._opened_at = now
+        if self._may_open < 0:
+            raise WireError("opens too many streams")
         branch = self._branch(sid)
         if self._accept is None:
             branch.abort()

@@ -2,20 +2,27 @@
 
 import asyncio
 import ctypes
+import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from struct import pack
 
 import pytest
-from carried import run, serving
+from carried import Served, Taker, run, serving
 from hpack import Encoder
+from unit.protocol.kcp_worlds import ACK, PUSH, segment
 
-from gateway.carriers import tls
+from gateway.carriers import kcp, mux, tls
 from gateway.carriers.http2 import Connection
 from gateway.carriers.http2_call import Options
 from gateway.carriers.http2_frames import PREFACE, frame, settings
 from gateway.carriers.http2_sending import MOST_RESIZED
+from gateway.carriers.kcp_crypt import make_crypt
+from gateway.carriers.kcp_session import GUEST_WINDOW
+from gateway.carriers.trunk import MOST_OPENED, OPENED_A_SECOND
 from gateway.carriers.trust import server_tls
+from gateway.protocol.kcp_options import KcpOptions
 from gateway.protocol.wire import WireError
 
 SETTINGS, INITIAL_WINDOW = 4, 4
@@ -126,5 +133,100 @@ def test_a_handshake_that_never_ends_is_cut(papers, piece: int) -> None:
             await served.counts.until("bad-tls")
             assert served.listener.half_open <= 1
             writer.close()
+
+    run(main())
+
+
+def smux(command: int, sid: int, data: bytes = b"") -> bytes:
+    return pack("<BBHI", 1, command, len(data), sid) + data
+
+
+def test_who_opens_and_ends_streams_without_end_is_ended() -> None:
+    async def main() -> None:
+        async with serving(mux.listen, under="tcp", mux=mux.Options()) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            sids = range(3, 3 + 2 * (MOST_OPENED + 2000), 2)
+            writer.write(b"".join(smux(0, sid) + smux(1, sid) for sid in sids))
+            await served.counts.until("bad-mtcp")
+            assert len(await reader.read()) <= 8 * MOST_OPENED * 2
+            opened = MOST_OPENED + OPENED_A_SECOND * 20
+            assert MOST_OPENED <= len(served.streams) < opened
+            for taker in served.takers:
+                await taker.ended()
+            writer.close()
+
+    run(main())
+
+
+def test_a_stream_whose_mark_is_below_that_of_its_session_hears_of_room() -> None:
+    """What it wrote went into the socket's own queue, and was never too much for that."""
+
+    async def main() -> None:
+        async with serving(mux.listen, under="tcp", mux=mux.Options(keepalive=0)) as served:
+            near = await mux.dial(
+                "127.0.0.1", served.port, under="tcp", mux=mux.Options(keepalive=0)
+            )
+            taker = Taker()
+            near.start(taker)
+            near.high, near.low = 32 * 1024, 8 * 1024
+            near.write(b"first")
+            far, got = await served.next()
+            below = far._trunk._lower
+            below.pause()
+            total = 5
+            while not near.backlog:
+                near.write(bytes(64 * 1024))
+                total += 64 * 1024
+                await asyncio.sleep(0)
+            assert near.backlog <= below.high
+            near.write(bytes(40 * 1024))
+            total += 40 * 1024
+            assert near.high < near.backlog < below.high
+            below.resume()
+            await got.has(total)
+            assert taker.rooms == 1
+            near.abort()
+            await got.ended()
+
+    run(main())
+
+
+def test_a_kcp_guest_keeps_little_here_before_he_has_sent_something_in_order() -> None:
+    """Of segments behind a gap only a window's are kept, and none that is longer than a packet."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        options = KcpOptions(crypt="none", nocomp=True, datashard=0, rcvwnd=2048)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        served = Served()
+        door = await kcp.listen(sock, served.accept, counts=served.counts, kcp=options)
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.setblocking(False)
+        client.connect(("127.0.0.1", door.port))
+        crypt = make_crypt("none", "")
+
+        async def say(*segments: bytes) -> None:
+            for sealed in crypt.seal(list(segments)):
+                await loop.sock_sendall(client, sealed)
+
+        await say(segment(PUSH, data=smux(0, 3)))
+        stream, _ = await served.next()
+        (session,) = door._sessions.values()
+        await say(*(segment(PUSH, sn=sn, data=bytes(1300)) for sn in range(2, 1500)))
+        await say(segment(PUSH, sn=3, data=bytes(40_000)))
+        await served.counts.until("bad-kcp")
+        acknowledged = set()
+        with suppress(BlockingIOError):
+            while True:
+                (packet,) = crypt.open([memoryview(client.recv(2000))])
+                for at in range(0, len(packet) - 23, 24):
+                    if packet[at + 4] == ACK:
+                        acknowledged.add(bytes(packet[at + 12 : at + 16]))
+        assert 1 < len(acknowledged) <= GUEST_WINDOW
+        client.close()
+        stream.abort()
+        session.abort()
+        await door.close()
 
     run(main())
