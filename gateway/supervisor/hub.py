@@ -158,10 +158,6 @@ class Hub:
         self._tell("peer-withdrawn", self._clock(), **_who(peer))
         self._apply(self.peers.remove(peer))
 
-    def last_seen(self, peer: Peer, now: float) -> float:
-        """When anything last came from the peer."""
-        return max(peer.last_heartbeat, self.traffic.last_moved(peer.slot, now))
-
     def _on_heartbeat(self, punted: PuntedDatagram, endpoint: Endpoint, now: float) -> bool:
         try:
             heartbeat = Heartbeat.parse(punted.datagram)

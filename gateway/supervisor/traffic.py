@@ -49,7 +49,15 @@ class Traffic:
 
     def last_moved(self, slot: int, now: float) -> float:
         """When something last came from the peer, as far as was looked; -inf: never."""
-        packets = self._sum(slot)[_RX_PACKETS]
+        return self._moved_at(slot, self._sum(slot)[_RX_PACKETS], now)
+
+    def look(self, slot: int, now: float) -> tuple[tuple[int, ...], float]:
+        """The row, and when something last came: one reading for both."""
+        total = self._sum(slot)
+        row = tuple(map(sub, total, self._baseline.get(slot, _NOTHING)))
+        return row, self._moved_at(slot, total[_RX_PACKETS], now)
+
+    def _moved_at(self, slot: int, packets: int, now: float) -> float:
         before, at = self._seen.get(slot, (packets, -inf))
         if packets != before:
             at = now

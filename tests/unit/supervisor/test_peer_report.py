@@ -30,8 +30,8 @@ SAID = NetworkStatus("10.0.0.0/8", "refused")
 
 
 class Counting(Traffic):
-    def row(self, slot: int) -> tuple[int, ...]:
-        return (1, 2, 3, 4, 5, 1)
+    def look(self, slot: int, now: float) -> tuple[tuple[int, ...], float]:
+        return (1, 2, 3, 4, 5, 1), 110.0
 
 
 def serving(told: int = 0) -> TunService:
@@ -53,7 +53,7 @@ def serving(told: int = 0) -> TunService:
         said=lambda _: SimpleNamespace(rtt=0.25, loss=0.5, software="ours/1"),
         status=lambda *_: (SAID,),
     )
-    hub = SimpleNamespace(peers=table, lans=lans, last_seen=lambda *_: 110.0)
+    hub = SimpleNamespace(peers=table, lans=lans)
     config = SimpleNamespace(name="hub", nets=NETS, routes=(), host="", port=8421, mtu=1420)
     return cast(
         "TunService",

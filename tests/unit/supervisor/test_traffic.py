@@ -46,6 +46,18 @@ def test_how_it_is_sent_to_is_no_count() -> None:
     assert traffic.row(0) == (0, 0, 0, 0, 0, 1)
 
 
+def test_a_look_gives_both_and_a_row_notes_nothing() -> None:
+    counted = Counted()
+    traffic = Traffic([counted.page])
+    traffic.begin(0)
+    counted.add(0, "rx_packets", 3)
+
+    assert traffic.row(0)[0] == 3
+    assert traffic.look(0, 50.0) == ((3, 0, 0, 0, 0, 0), 50.0)
+    assert traffic.look(0, 60.0) == ((3, 0, 0, 0, 0, 0), 50.0)
+    assert traffic.last_moved(0, 70.0) == 50.0
+
+
 def test_moved_once_per_movement() -> None:
     """A lease is renewed by what came since it was last looked at."""
     counted = Counted()
