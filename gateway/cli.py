@@ -23,6 +23,7 @@ from gateway.config.values import BadValueError, boolean, shown
 from gateway.errors import ConfigError, GatewayError
 
 STANDARD_ERROR = 2
+INTERRUPTED = 130
 
 USAGE = """\
 usage: gateway -L URL [-L URL]... [-C FILE]... [flags]
@@ -92,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             _say("error", line)
         return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED  # the supervisor, once it runs, has its own way to stop
 
 
 def _open_standard_streams() -> None:
@@ -108,11 +111,11 @@ def _open_standard_streams() -> None:
 def _main(argv: Sequence[str]) -> int:
     command = parse(argv)
     if command.help:
-        print(USAGE, end="")
+        _print(USAGE)
         return 0
     if command.version:
         system = f"{platform.system().lower()}/{platform.machine()}"
-        print(f"gateway {__version__} (Python {platform.python_version()} {system})")
+        _print(f"gateway {__version__} (Python {platform.python_version()} {system})\n")
         return 0
     if not (command.listen or command.config or command.forward):
         path = default_file()
@@ -125,7 +128,7 @@ def _main(argv: Sequence[str]) -> int:
     for line in config.warnings:
         _say("warning", line)
     if command.output:
-        print(render.render(plain(tree), command.output), end="")
+        _print(render.render(plain(tree), command.output))
         return 0
     if command.check:
         from gateway.check import look  # noqa: PLC0415 (only a check needs the sources)
@@ -134,12 +137,22 @@ def _main(argv: Sequence[str]) -> int:
             _say("warning", line)
         print("configuration is good", file=sys.stderr)
         cpus = len(os.sched_getaffinity(0))
-        print(render.explained(config, report.origins, cpus), end="")
+        _print(render.explained(config, report.origins, cpus))
         return 0
     from gateway.supervisor.run import run  # noqa: PLC0415 (checks must not need the data plane)
 
     del argv, command, tree, report  # they hold secrets, and children inherit this memory
     return run(config)
+
+
+def _print(text: str) -> None:
+    """To standard output, of which somebody may read the beginning only."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(level: str, line: str) -> None:

@@ -278,3 +278,24 @@ def test_a_check_loads_nothing_of_the_data_plane():
         [sys.executable, "-c", code, HUB], capture_output=True, text=True, check=True
     )
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("flags", [["-t"], ["-O", "yaml"], ["-h"], ["-V"]])
+def test_who_reads_the_beginning_only_sees_no_error(flags):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "-L", HUB, *flags],
+        stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 0
+    assert "Error" not in done.stderr
+
+
+def test_an_interruption_before_the_start_is_no_crash(ran, monkeypatch):
+    def interrupted(_config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["gateway.supervisor.run"], "run", interrupted)
+    assert cli.main(["-L", HUB]) == 130
