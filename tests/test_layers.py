@@ -30,7 +30,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "doctor": frozenset({"protocol", "config", "linux"}),
     # Of protocol: the status, where its socket is, and the words for reasons.
     "ctl": frozenset(
-        {"protocol.status", "protocol.instances", "protocol.forwarding", "doctor (lazily)"}
+        {
+            "protocol.status",
+            "protocol.instances",
+            "protocol.forwarding",
+            "protocol.bridge_counts",
+            "doctor (lazily)",
+        }
     ),
     "check": frozenset({"protocol", "config", "sources"}),
     "cli": BELOW_WORKERS | {"workers", "supervisor", "log", "check"},

@@ -133,7 +133,7 @@ def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
         networks.append(Text(f"and {count(peer.networks_left_out)} more"))
     return (
         Text("\n").join(addresses + networks),
-        words.text(peer.endpoint),
+        words.text(f"{peer.carrier} {peer.remote}" if peer.carrier else peer.endpoint),
         words.text(peer.local) if several else "",
         duration(peer.since_seconds),
         duration(peer.last_seen_seconds),
@@ -144,7 +144,7 @@ def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
         octets(peer.rx_bytes),
         count(peer.tx_packets),
         octets(peer.tx_bytes),
-        Text("\n").join(_notes(peer)),
+        Text("\n").join(_notes(peer, words)),
     )
 
 
@@ -167,8 +167,9 @@ def _why(network: NetworkStatus) -> str:
     return f"{network.reason} ({network.holder} has it)" if network.holder else network.reason
 
 
-def _notes(peer: PeerStatus) -> list[Text]:
+def _notes(peer: PeerStatus, words: Words) -> list[Text]:
     notes = (
+        (peer.user, words.text(f"user {peer.user}"), ""),
         (peer.conflict, "CONFLICT", BAD),
         (peer.tx_dropped, f"{count(peer.tx_dropped)} dropped", ODD),
         (peer.single_sends, "single sends", ODD),

@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from gateway.ctl import listings, summaries
+from gateway.ctl import bridges, listings, summaries
 from gateway.ctl.tables import Listing, facts, fitted, reasons
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words, count
+from gateway.protocol.bridge_counts import DROP_TEXT as DATAGRAM_TEXT
+from gateway.protocol.bridge_counts import STRANGER_TEXT
 from gateway.protocol.forwarding import DROP_TEXT, REFUSAL_TEXT, DropReason, Refusal
-from gateway.protocol.status import NetworkStatus, ProcessStatus, ServiceStatus, Status
+from gateway.protocol.status import (
+    ChainStatus,
+    NetworkStatus,
+    ProcessStatus,
+    RelayStatus,
+    ServiceStatus,
+    Status,
+)
 
 
 def screen(statuses: Iterable[Status], look: Look) -> bytes:
@@ -72,6 +81,9 @@ class _Page:
         for service in status.services:
             yield Text()
             yield from self._service(service)
+        for relay in status.relays:
+            yield Text()
+            yield from self._relay(relay)
 
     def _service(self, service: ServiceStatus) -> Iterator[RenderableType]:
         yield Text.assemble(
@@ -81,7 +93,10 @@ class _Page:
         yield from self._processes(service.processes)
         if service.uplink is not None:
             yield _title("uplink")
-            yield facts(summaries.uplink(service.uplink, self.words))
+            chain = service.chain.name if service.chain is not None else ""
+            yield facts(summaries.uplink(service.uplink, chain, self.words))
+        if service.chain is not None:
+            yield from self._chain(service.chain)
         if service.role == "server":
             title = f"peers: {count(len(service.peers))}"
             yield from self._listing(title, listings.peers(service.peers, self.words))
@@ -98,6 +113,24 @@ class _Page:
         yield from self._reasons("packets dropped", service.drops, _texts(DROP_TEXT))
         if service.role == "server":
             yield from self._reasons("heartbeats refused", service.refusals, _texts(REFUSAL_TEXT))
+
+    def _chain(self, chain: ChainStatus) -> Iterator[RenderableType]:
+        yield _title(f"chain {self.words.text(chain.name)}")
+        yield facts(bridges.chain(chain, self.words))
+        yield fitted(bridges.legs(chain.legs, self.words), self.console)
+        if notes := bridges.leg_notes(chain.legs, self.words):
+            yield facts(notes)
+        yield from self._processes(chain.processes)
+        drops = bridges.drops(chain.counters)
+        yield from self._reasons("datagrams dropped by the chain", drops, DATAGRAM_TEXT)
+
+    def _relay(self, relay: RelayStatus) -> Iterator[RenderableType]:
+        yield Text.assemble("relay ", (self.words.text(relay.name), "bold"), style="underline")
+        yield facts(bridges.relay(relay, self.words))
+        yield from self._processes(relay.processes)
+        drops, strangers = bridges.drops(relay.counters), bridges.turned_away(relay.counters)
+        yield from self._reasons("datagrams dropped", drops, DATAGRAM_TEXT)
+        yield from self._reasons("turned away", strangers, STRANGER_TEXT)
 
     def _processes(self, found: Sequence[ProcessStatus]) -> Iterator[RenderableType]:
         yield from self._listing("processes", listings.processes(found, self.words))

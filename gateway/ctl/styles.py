@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from gateway.ctl.words import count
+from gateway.ctl.words import Words, count
 from gateway.protocol.status import Status
 
 GOOD = "green"
@@ -14,6 +14,11 @@ def health(status: Status) -> Text:
     """The word, loud when it is not `healthy`."""
     healthy = status.health == "healthy"
     return Text(status.health, GOOD) if healthy else Text(status.health.upper(), BAD)
+
+
+def switch(on: bool, danger: str, words: Words) -> Text:
+    """`on`, or what it means that it is not."""
+    return Text("on", GOOD) if on else Text(words.text(f"OFF: {danger}"), BAD)
 
 
 def odd(number: int) -> Text:

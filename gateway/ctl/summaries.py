@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from rich.text import Text
 
-from gateway.ctl.styles import BAD, GOOD, ODD, health, odd_if_any
+from gateway.ctl.styles import BAD, GOOD, ODD, health, odd_if_any, switch
 from gateway.ctl.words import Words, count, duration, milliseconds, octets, percent
 from gateway.protocol.status import (
     DeviceStatus,
@@ -45,8 +45,8 @@ def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
     if status.listen:
         yield "listen", Text(words.text(status.listen))
     if status.role == "server":
-        yield "auth", _switch(status.auth, "anybody who reaches the port can join", words)
-        yield "source check", _switch(status.source_check, "peers can pose as each other", words)
+        yield "auth", switch(status.auth, "anybody who reaches the port can join", words)
+        yield "source check", switch(status.source_check, "peers can pose as each other", words)
     yield "offload", _offload(status.offload, words)
     unsent = status.acks.get("full", 0) + status.acks.get("failed", 0)
     if unsent:
@@ -57,11 +57,12 @@ def service(status: ServiceStatus, words: Words) -> Iterator[Fact]:
         yield "DNS", Text(status.host.dns, GOOD if status.host.dns == "on" else BAD)
 
 
-def uplink(status: UplinkStatus, words: Words) -> Iterator[Fact]:
-    """Which server, how it is reached, what went through."""
-    in_use = f" at {status.endpoint}" if status.endpoint else ""
-    yield "target", Text(words.text(f"{status.target}{in_use}"))
-    yield "state", _uplink_state(status, words)
+def uplink(status: UplinkStatus, chain: str, words: Words) -> Iterator[Fact]:
+    """Which server, how it is reached, what went through. Through a chain it has no address."""
+    in_use = f" at {status.endpoint}" if status.endpoint and not chain else ""
+    way = f" through chain {chain}" if chain else ""
+    yield "target", Text(words.text(f"{status.target}{in_use}{way}"))
+    yield "state", _uplink_state(status, chain, words)
     last_ack = words.known(status.last_ack_seconds, lambda age: f"{duration(age)} ago")
     yield (
         "heartbeats",
@@ -114,10 +115,6 @@ def _device(device: DeviceStatus, words: Words) -> Text:
     return text.append_text(odd_if_any(device.queue_dropped, ", {} dropped in its queue"))
 
 
-def _switch(on: bool, danger: str, words: Words) -> Text:
-    return Text("on", GOOD) if on else Text(words.text(f"OFF: {danger}"), BAD)
-
-
 def _offload(offload: OffloadStatus, words: Words) -> Text:
     tun = " ".join(offload.tun) or "none"
     udp = " ".join(offload.udp) or "none"
@@ -128,11 +125,11 @@ def _offload(offload: OffloadStatus, words: Words) -> Text:
     return text
 
 
-def _uplink_state(status: UplinkStatus, words: Words) -> Text:
+def _uplink_state(status: UplinkStatus, chain: str, words: Words) -> Text:
     lost = status.state == "lost"
     style = GOOD if status.state == "up" else BAD if lost else ODD
     text = Text(status.state.upper() if lost else status.state, style)
     text.append(f" for {duration(status.state_seconds)}")
-    if status.observed_address:
+    if status.observed_address and not chain:
         text.append(words.text(f", the server sees {status.observed_address}"))
     return text

@@ -49,7 +49,7 @@ def with_bridges(
         chain = None
         if service.chain is not None:
             prefix = f"service {service.config.name}: "
-            chain = _chain(service.chain, processes(service.chain.bridges, prefix))
+            chain = _chain(service.chain, processes(service.chain.bridges, prefix), now)
             problems += _lost(service.config.name, chain)
         peers = tuple(_named(peer, guests.get(peer.endpoint)) for peer in report.peers)
         completed.append(replace(report, peers=peers, chain=chain))
@@ -72,7 +72,7 @@ def _named(peer: PeerStatus, guest: Guest | None) -> PeerStatus:
     return replace(peer, carrier=guest.carrier, remote=guest.remote, user=guest.user)
 
 
-def _chain(chain: ChainClient, processes: tuple[ProcessStatus, ...]) -> ChainStatus:
+def _chain(chain: ChainClient, processes: tuple[ProcessStatus, ...], now: float) -> ChainStatus:
     legs = []
     for index, target in enumerate(chain.targets):
         figures = chain.legs.get(index) or LegFigures(index, "idle")
@@ -89,6 +89,7 @@ def _chain(chain: ChainClient, processes: tuple[ProcessStatus, ...]) -> ChainSta
                 dropped=figures.dropped,
                 verified=figures.verified,
                 error=figures.error,
+                since_seconds=max(0.0, now - chain.since.get(index, chain.started)),
             )
         )
     return ChainStatus(

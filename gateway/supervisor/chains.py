@@ -89,6 +89,8 @@ class ChainClient:
         self.spec = spec
         self.opened = opened
         self.legs: dict[int, LegFigures] = {}
+        self.since: dict[int, float] = {}
+        """When each leg came to be as it is: CLOCK_MONOTONIC."""
         self.bridges = BridgeChildren(service.name)
         self.shortfall = near.shortfall(opened.legs[0]) if opened.legs else ""
         self._name = service.name
@@ -102,6 +104,7 @@ class ChainClient:
         self._loop = loop
         self._keep_outside = keep_outside
         self._register = register
+        self.started = loop.now
         for hop in self.spec.hops:
             for node in hop.nodes:
                 _warn(self._name, node)
@@ -117,6 +120,13 @@ class ChainClient:
         for leg in self.opened.legs:
             if leg.getsockname()[1] == endpoint.port:
                 near.lead_leg(leg, sock.getsockname()[1])
+
+    def target_at(self, port: int) -> str:
+        """Where the leg on this port leads."""
+        for leg, target in zip(self.opened.legs, self.targets, strict=True):
+            if leg.getsockname()[1] == port:
+                return str(target)
+        return ""
 
     def forget(self) -> None:
         """Wipe secrets, and the certificates' keys with the hops; called in other children."""
@@ -144,10 +154,13 @@ class ChainClient:
         elif isinstance(message, LegFigures):
             before = self.legs.get(message.leg)
             self.legs[message.leg] = message
+            if before is None or _standing(before) != _standing(message):
+                self.since[message.leg] = self._loop.now
             self._note(before, message)
 
     def _on_end(self, _member: Member) -> None:
         self.legs.clear()
+        self.since = dict.fromkeys(range(len(self.targets)), self._loop.now)
 
     def _note(self, before: LegFigures | None, now: LegFigures) -> None:
         state = before.state if before is not None else "idle"
@@ -166,6 +179,11 @@ class ChainClient:
                 _log, level, name, service=self._name, target=self.targets[leg.leg],
                 hops=" > ".join(leg.hops) or None, error=leg.error or None, held_back=held or None,
             )  # fmt: skip
+
+
+def _standing(leg: LegFigures) -> str:
+    """Its state; one that is down is dialled and waits by turns."""
+    return "down" if leg.state in ("dialling", "waiting") else leg.state
 
 
 def _wipe(nodes: Iterable[NodeSpec]) -> None:

@@ -31,7 +31,7 @@ from gateway.protocol.status import (
     TargetStatus,
     UplinkStatus,
 )
-from gateway.protocol.targets import Standing
+from gateway.protocol.targets import Standing, Target
 from gateway.protocol.uplink import State
 from gateway.supervisor.children import RESTART_PERIOD, Member
 from gateway.supervisor.host_report import host_status, judge_steward
@@ -321,7 +321,7 @@ def _uplink(
     if service.uplink is None:
         return None
     machine, path = service.uplink.machine, service.uplink.path_mtu
-    target = endpoint_or_name(machine.target.host, machine.target.port)
+    target = _target_text(service, machine.target)
     state = machine.state
     if state in (State.LOST, State.RESOLVING):
         what = "lost" if state is State.LOST else "not resolved yet"
@@ -348,21 +348,28 @@ def _uplink(
         tx_bytes=totals["sent_bytes"],
         tx_dropped=tx_dropped,
         strategy=machine.strategy,
-        targets=tuple(_target(standing) for standing in machine.standings()),
+        targets=tuple(_target(service, standing) for standing in machine.standings()),
         path_mtu=path.path,
         mtu_fits=path.fits,
         mtu_advice=path.advice,
     )
 
 
-def _target(standing: Standing) -> TargetStatus:
+def _target(service: TunService, standing: Standing) -> TargetStatus:
     return TargetStatus(
-        target=endpoint_or_name(standing.target.host, standing.target.port),
+        target=_target_text(service, standing.target),
         state=standing.state,
         backup=standing.backup,
         rtt_ms=standing.rtt * 1000 if standing.rtt is not None else None,
         fails=standing.fails,
     )
+
+
+def _target_text(service: TunService, target: Target) -> str:
+    """As configured: of a chain the uplink knows a port on this host only."""
+    if service.chain is not None:
+        return service.chain.target_at(target.port)
+    return endpoint_or_name(target.host, target.port)
 
 
 def endpoint_or_name(host: str, port: int) -> str:

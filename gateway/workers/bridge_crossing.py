@@ -28,12 +28,21 @@ HIGH_SECONDS = 0.02
 LEAST_HIGH, MOST_HIGH = 32 * 1024, 256 * 1024
 """within these bounds, in bytes."""
 
-DROPS = ("overflow", "late", "unsent", "full", "refused", "failed")
+DROPS = ("overflow", "late", "unsent", "socket_full", "socket_refused", "socket_failed")
 """Reasons of datagrams that went nowhere.
 
 Towards the stream: overflow (too many bytes waited), late (waited too long), unsent (the
 stream ended first). Towards the socket: see `frames.Unpacker.read`.
 """
+
+_TO_SOCKET = {
+    "datagrams": "to_socket",
+    "bytes": "to_socket_bytes",
+    "full": "socket_full",
+    "refused": "socket_refused",
+    "failed": "socket_failed",
+}
+"""What `frames.Unpacker.read` calls these; carriers count a `full` and a `refused` of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Crossing:
         """All there was: to_stream, to_socket (datagrams), `DROPS` and others by name."""
         found = self._counts.copy()
         for name, count in self._unpacker.read().items():
-            found[{"datagrams": "to_socket", "bytes": "to_socket_bytes"}.get(name, name)] += count
+            found[_TO_SOCKET.get(name, name)] += count
         found["empty"] = self._unpacker.empty
         if self._sock.fileno() >= 0:
             self._counts["unread"] = udp.memory(self._sock).dropped - self._kernel_drops

@@ -3,14 +3,25 @@ import re
 import msgspec
 import pytest
 from rich.cells import cell_len
-from samples import CLIENT, DEGRADED, PEER_CONTESTED, PEER_IPV6, SERVER, SERVER_SERVICE
+from samples import (
+    CHAINED,
+    CLIENT,
+    DEGRADED,
+    PEER_CONTESTED,
+    PEER_IPV6,
+    RELAYING,
+    SERVER,
+    SERVER_SERVICE,
+)
 
 from gateway.ctl.render import overview, screen
 from gateway.ctl.terminal import Look
+from gateway.protocol.bridge_counts import DROP_TEXT as DATAGRAM_TEXT
+from gateway.protocol.bridge_counts import STRANGER_TEXT
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.status import NetworkStatus, Status
 
-SAMPLES = [SERVER, CLIENT, DEGRADED]
+SAMPLES = [SERVER, CLIENT, DEGRADED, RELAYING, CHAINED]
 WIDTHS = [60, 80, 120, 200]
 
 
@@ -24,10 +35,13 @@ def every_address(status: Status) -> set[str]:
         found |= {service.listen, *service.device.addresses}
         found |= {each.local for each in service.sockets}
         for peer in service.peers:
-            found |= {peer.endpoint, *peer.addresses, *peer.networks}
-        if service.uplink is not None:
+            found |= {peer.remote or peer.endpoint, *peer.addresses, *peer.networks}
+        if service.chain is not None:
+            found |= {node for hop in service.chain.hops for node in hop}
+            found |= {leg.target for leg in service.chain.legs}
+        elif service.uplink is not None:
             found |= {service.uplink.endpoint, service.uplink.observed_address}
-    return found
+    return found | {relay.listen for relay in status.relays}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -182,18 +196,90 @@ def test_ordinary_peers_fit_a_table_of_120() -> None:
 def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
     hostile = "\x1b]0;owned\x07\x1b[2J\n[red]x[/red]"
     offload = msgspec.structs.replace(SERVER_SERVICE.offload, note=hostile)
-    peer = msgspec.structs.replace(PEER_IPV6, endpoint=hostile, addresses=(hostile,))
+    peer = msgspec.structs.replace(
+        PEER_IPV6,
+        endpoint=hostile,
+        addresses=(hostile,),
+        carrier="wss",
+        remote=hostile,
+        user=hostile,
+    )
     service = msgspec.structs.replace(
         SERVER_SERVICE, name=hostile, listen=hostile, offload=offload, peers=(peer,)
     )
+    chain = CHAINED.services[0].chain
+    assert chain is not None
+    leg = msgspec.structs.replace(chain.legs[0], error=hostile, remote=hostile, hops=(hostile,))
+    chain = msgspec.structs.replace(chain, name=hostile, legs=(leg,), hops=((hostile,),))
+    service = msgspec.structs.replace(service, chain=chain)
+    relay = msgspec.structs.replace(RELAYING.relays[0], name=hostile, counters={hostile: 1})
     status = msgspec.structs.replace(
-        SERVER, instance=hostile, problems=(hostile,), user=hostile, services=(service,)
+        SERVER,
+        relays=(relay,),
+        instance=hostile,
+        problems=(hostile,),
+        user=hostile,
+        services=(service,),
     )
     for look in (Look(), Look(80)):
         text = drawn(status, look)
         assert "\x1b" not in text
         assert "\x07" not in text
         assert "[red]x[/red]" in text
+
+
+def test_a_peer_behind_a_relay_has_its_true_address() -> None:
+    text = drawn(RELAYING, Look(200))
+    assert "wss 203.0.113.7:51234" in text
+    assert "127.0.0.1:40001" not in text
+    assert "user alice" in text
+
+
+def test_a_relay_listener() -> None:
+    text = drawn(RELAYING, Look(120))
+    part = text.partition("relay relay-0\n")[2]
+    assert "wss [::]:443" in part
+    assert "OFF: anybody can come through" in part
+    assert f"pin=sha256:{32 * '0f'}" in part
+    assert "1 open, 44 accepted, 4 led on, 2 undecided, 3 users refused" in part
+    assert "raise net.core.rmem_max" in part
+    assert "datagrams dropped: 12,352" in part
+    assert part.index("12,345  late") < part.index("7  overflow")
+    assert "turned away: 22" in part
+    assert part.index("17  wrong-path") < part.index("5  bad-kcp")
+
+
+def test_a_chain_by_hop_and_leg() -> None:
+    text = drawn(CHAINED, Look(200))
+    part = text.partition("chain chain-0\n")[2].partition("\ntraffic")[0]
+    assert re.search(
+        r"hop 1 +tls 198.51.100.1:443\n +wss \[2001:db8:1234:5678:90ab::1\]:443\n", part
+    )
+    assert "hop 2         grpc relay.example.net:8443" in part
+    up, down = (line.split() for line in part.splitlines() if re.match(r" +\S*:8421 +(up|D)", line))
+    assert up[:3] == [":8421", "up", "1h02m"]
+    assert up[-5:] == ["12.5ms", "3", "2.05kB", "9", "verified"]
+    assert down == ["[fd00::9]:8421", "DOWN", "31s", "0", "6", "2"]
+    assert "tls 198.51.100.1:443: connection refused" in part
+    assert "datagrams dropped by the chain: 11" in part
+    assert "through chain chain-0" in text
+    assert "the server sees" not in text
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_every_reason_of_a_bridge_is_on_the_screen(width: int) -> None:
+    words = set(re.findall(r"[a-z_-]+", drawn(RELAYING, Look(width))))
+    assert DATAGRAM_TEXT.keys() | STRANGER_TEXT.keys() <= words
+
+
+def test_an_unverified_server_is_loud() -> None:
+    chain = CHAINED.services[0].chain
+    assert chain is not None
+    leg = msgspec.structs.replace(chain.legs[0], verified=False)
+    chain = msgspec.structs.replace(chain, legs=(leg,))
+    service = msgspec.structs.replace(CHAINED.services[0], chain=chain)
+    text = drawn(msgspec.structs.replace(CHAINED, services=(service,)), Look(80))
+    assert "identity NOT VERIFIED" in text
 
 
 def test_several_instances_stand_apart() -> None:

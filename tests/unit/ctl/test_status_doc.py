@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.protocol.bridge_counts import DROP_TEXT, STRANGER_TEXT
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.status import (
     ChainStatus,
@@ -73,6 +74,13 @@ def test_no_struct_is_forgotten() -> None:
 )
 def test_every_reason_is_there(heading: str, reasons: type[IntEnum]) -> None:
     assert first_cells(heading) == [reason.name.lower() for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("heading", "reasons"), [("Lost datagrams", DROP_TEXT), ("Turned away", STRANGER_TEXT)]
+)
+def test_every_reason_of_a_bridge_is_there(heading: str, reasons: dict[str, str]) -> None:
+    assert first_cells(heading) == list(reasons)
 
 
 def test_every_counter_is_there() -> None:
