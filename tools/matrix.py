@@ -29,7 +29,7 @@ WORK = ROOT / ".tox"
 RESULTS = WORK / "results"
 OUTCOMES = ("passed", "failed", "skipped")
 
-BEFORE = ("lint", "types", "netns")
+BEFORE = ("lint", "types", "netns-1", "netns-2")
 AFTER = ("packaging", "sanitizers", "bench")
 """The checks besides the tests on each Python. The longest begins early."""
 
@@ -49,29 +49,14 @@ def environments(found: Found) -> dict[str, Interpreter]:
 
 
 def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
-    """Run these environments; did each succeed?
-
-    First each is made, in turn: two builds of one checkout would share a folder. Then all
-    run, some side by side.
-    """
+    """Run these environments, some side by side; did each succeed?"""
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
     forget_stale_builds()
-    made = tox(wanted, "run", "--notest")
-    side_by_side = ["--parallel", str(slots()), "--parallel-no-spinner"]
-    ran = tox(wanted, "run-parallel", "--skip-pkg-install", *side_by_side)
-    return {name: made[name] and ran[name] for name in wanted}
-
-
-def slots() -> int:
-    """How many environments at a time: one CPU is left to what they start."""
-    return min(3, max(1, len(os.sched_getaffinity(0)) - 1))
-
-
-def tox(wanted: dict[str, Interpreter], *how: str) -> dict[str, bool]:
-    """Call tox for these environments, each with its interpreter; did each succeed?"""
-    report = RESULTS / f"{how[0]}.json"
-    command = [sys.executable, "-m", "tox", *how, "--result-json", str(report)]
+    part_builds(wanted)
+    report = RESULTS / "tox.json"
+    command = [sys.executable, "-m", "tox", "run-parallel", "--result-json", str(report)]
+    command += ["--parallel", str(slots()), "--parallel-no-spinner"]
     command += ["-e", ",".join(wanted), "--discover"]
     command += dict.fromkeys(str(python.executable) for python in wanted.values())
     for name, python in wanted.items():
@@ -84,21 +69,40 @@ def tox(wanted: dict[str, Interpreter], *how: str) -> dict[str, bool]:
     return {name: succeeded(ran.get(name, {}).get("result", {})) for name in wanted}
 
 
+def slots() -> int:
+    """How many environments at a time: one CPU is left to what they start."""
+    return min(3, max(1, len(os.sched_getaffinity(0)) - 1))
+
+
+def part_builds(wanted: dict[str, Interpreter]) -> None:
+    """Each Python builds the wheel in a folder of its own: they do it at the same time.
+
+    The build environments are called what tox calls them; tox.ini hands them these files.
+    """
+    others = {f".pkg-cpython{python.minor.replace('.', '')}" for python in wanted.values()}
+    for name in (".pkg", *others):
+        folder = WORK / "build" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "build.cfg").write_text(
+            f"[build]\nbuild_base = {folder}\n[egg_info]\negg_base = {folder}\n"
+        )
+
+
 def succeeded(result: dict[str, object]) -> bool:
     """Tox calls an environment that it skipped a success; here it is none."""
     return result.get("success") is True and not result.get("skipped")
 
 
 def forget_stale_builds() -> None:
-    """Drop build/ when a setting of the compiler may have changed; setuptools would not notice."""
+    """Drop what was built when a setting may have changed; setuptools would not notice."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "requirements/lock.txt"):
         digest.update((ROOT / name).read_bytes())
     stamp = WORK / "built-with"
     if not stamp.exists() or stamp.read_text() != digest.hexdigest():
-        shutil.rmtree(ROOT / "build", ignore_errors=True)
+        shutil.rmtree(WORK / "build", ignore_errors=True)
         stamp.write_text(digest.hexdigest())
-    for file in (ROOT / "build").glob("lib*/**/*"):
+    for file in (WORK / "build").glob("*/lib*/**/*"):
         if file.is_file() and file.suffix != ".so":
             file.unlink()
 
