@@ -18,6 +18,13 @@ from gateway.carriers.buffers import borrow, give_back
 from gateway.carriers.stream import Receiver, Remote, Stream
 
 NOT_SENT = 128 * 1024
+SMALL = 16 * 1024
+SMALL_READS = 4
+REST = 0.0005
+"""After so many reads that brought less than `SMALL` bytes within two rests, a rest in seconds.
+
+A sender of small pieces, as stock GOST is, wakes us for each, and everybody behind us. Asleep
+for a moment we find many of them. Who sends a piece now and then is never made to wait."""
 CLOSE_TIME = 3.0
 """Seconds a closed stream may take to send what it owes and to see the other end go."""
 
@@ -61,6 +68,9 @@ class TcpStream(Stream):
         self._backlog = 0
         self._crowded = False
         self._reading = False
+        self._small_reads = 0
+        self._small_since = 0.0
+        self._rest: asyncio.TimerHandle | None = None
         self._closing = False
         self._open = True
         self._reason = ""
@@ -113,6 +123,7 @@ class TcpStream(Stream):
     def pause(self) -> None:
         if self._reading and not self._closing:
             self._reading = False
+            self._end_rest()
             self._loop.remove_reader(self._sock)
 
     def resume(self) -> None:
@@ -125,6 +136,7 @@ class TcpStream(Stream):
             return
         self._closing = True
         self._last_call = self._loop.call_later(CLOSE_TIME, self.abort)
+        self._end_rest()
         self._loop.remove_reader(self._sock)
         if not self._queue:
             self._say_goodbye()
@@ -152,6 +164,28 @@ class TcpStream(Stream):
             give_back(buffer)
         if not size:
             self._end("")
+        elif size < SMALL and self._reading and not self._closing:
+            self._count_small()
+
+    def _count_small(self) -> None:
+        now = self._loop.time()
+        if now - self._small_since > 2 * REST:
+            self._small_since = now
+            self._small_reads = 0
+        self._small_reads += 1
+        if self._small_reads >= SMALL_READS:
+            self._loop.remove_reader(self._sock)
+            self._rest = self._loop.call_later(REST, self._read_again)
+
+    def _read_again(self) -> None:
+        self._rest = None
+        self._loop.add_reader(self._sock, self._readable)
+        self._readable()
+
+    def _end_rest(self) -> None:
+        if self._rest:
+            self._rest.cancel()
+            self._rest = None
 
     def _writable(self) -> None:
         try:
@@ -202,6 +236,7 @@ class TcpStream(Stream):
     def _end(self, reason: str) -> None:
         self._open = self._reading = False
         self._reason = reason
+        self._end_rest()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
