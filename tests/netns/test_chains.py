@@ -61,6 +61,32 @@ def test_two_carriers_and_what_the_status_says(network):
     assert (leg["state"], leg["remote"], leg["verified"]) == ("up", "1.2.3.4:443", False)
 
 
+def test_the_screens_of_both_ends(network):
+    """True addresses, hops and legs; a chain that is down is a problem, and exit status 1."""
+    net = network(1)
+    server = relay_server(net, "relay+tls://alice:secret@:443")
+    client = chain_client(net, 1, "relay+tls://alice:secret@1.2.3.4:443")
+    reaches(net.lab.clients[0], SERVER)
+    wait_for(lambda: server.peer(ONE).get("carrier"), 5.0, "the carrier to be shown")
+    remote = server.peer(ONE)["remote"]
+    shown = server.ctl("status", server.instance)
+    assert shown.returncode == 0
+    assert f"tls {remote}" in shown.stdout
+    assert "user alice" in shown.stdout
+    assert "tls [::]:443" in shown.stdout
+    shown = client.ctl("status", client.instance)
+    assert shown.returncode == 0
+    assert f":{PORT} through chain" in shown.stdout
+    assert "NOT VERIFIED" in shown.stdout
+    assert server.stop() == 0
+    wait_for(lambda: client.status()["health"] == "degraded", 10.0, "the chain to be down")
+    shown = client.ctl("status", client.instance)
+    assert shown.returncode == 1
+    assert f"the chain to :{PORT} is down: " in shown.stdout
+    assert "DOWN" in shown.stdout
+    assert "secret" not in shown.stdout
+
+
 def test_a_stream_that_ends_takes_its_peer_along(network):
     net = network(1)
     server = relay_server(net, "relay+tls://:443")
