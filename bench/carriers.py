@@ -3,7 +3,7 @@
     carriers.py [--carriers tls,wss] [--rounds 3] [--seconds 2] [--cpus 2]
                 [--pairs gateway,gost] [--loss 5] [--skip loss|link]
 
-For each carrier, round by round, every pair of programs (see carried.py) is started,
+For each carrier, round by round, every pair of programs (see pairs.py) is started,
 measured and stopped on the same lab. Then the links lose packets at random, and ours is
 measured over tls and over the carriers that are made for that. Progress goes to standard
 error. Exit status: 0 all measured, 1 something could not be (see "errors"), 3 no lab here.
@@ -20,11 +20,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from carried import CARRIERS, PAIRS, SERVER, Carried, possible, start
 from figures import GIGA, Figure, Target, short, summary, verdicts
 from lab import Lab, LabUnavailable
 from losing import WAYS, losing
 from machine import describe
+from pairs import CARRIERS, PAIRS, SERVER, Carried, possible, start
 from programs import NotReachedError, exit_on_signals
 from subjects import tunnel_address
 from traffic import Pings, TrafficError, ping, tcp
