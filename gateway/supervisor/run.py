@@ -8,43 +8,32 @@ Whatever goes wrong on the way, what was opened so far is given back in reverse 
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from gateway.config import model
-from gateway.fastpath.counters import Page
 from gateway.linux import process
-from gateway.linux.shared import Arena
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import RUN_DIRECTORY_VARIABLE, run_directory, socket_path
-from gateway.protocol.messages import FromChild, SourceMessage, SourceState
 from gateway.protocol.status import Status
-from gateway.sources.run import Sources
 from gateway.supervisor import control
-from gateway.supervisor.admission import digest_of
-from gateway.supervisor.authers import Authers
 from gateway.supervisor.bridge_report import with_bridges
 from gateway.supervisor.bridges import Certificate
 from gateway.supervisor.chains import ChainClient, led, open_chain
-from gateway.supervisor.children import Children, Spec
+from gateway.supervisor.children import Children
 from gateway.supervisor.client_facts import client_facts
 from gateway.supervisor.commands import ServiceCommands, Step
 from gateway.supervisor.device import Device, DeviceOpener
 from gateway.supervisor.dns import LinkDns
-from gateway.supervisor.host_routes import HostRoutes
 from gateway.supervisor.leftovers import Leftovers
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.opening import Opened, open_service
 from gateway.supervisor.relayed import Relayed, forget_relayed
 from gateway.supervisor.report import Reporter
-from gateway.supervisor.resolving import Resolving
-from gateway.supervisor.route_asking import RouteAsking
-from gateway.supervisor.routers import RouteChanges, Routed, Routers, RouterTable
 from gateway.supervisor.service import TunService
-from gateway.supervisor.source_report import SourceLog
+from gateway.supervisor.sourcing import Sourcing
 from gateway.supervisor.state import (
     STATE_DIRECTORY_VARIABLE,
     WRITE_DELAY,
@@ -53,12 +42,7 @@ from gateway.supervisor.state import (
     state_directory,
 )
 from gateway.supervisor.steward import Steward
-from gateway.supervisor.uplink import needs_resolver
-from gateway.workers.base import Place
-from gateway.workers.resolver import Resolver
 
-RESOLVER_MESSAGES = 1
-"""A turn: a part of a table takes some milliseconds, and heartbeats come in between."""
 SAMPLE_INTERVAL = 2.0
 CLIENT_WORKERS = 1
 
@@ -103,9 +87,7 @@ class Instance:
         directory = state_directory(os.environ)
         named = STATE_DIRECTORY_VARIABLE in os.environ
         self._state = StateFile(directory, config.instance, owner, named=named)
-        self._authers = _authers(config, self._state.key, self.loop.boot)
-        self._routers = _routers(config, self.loop.boot)
-        _check_extras(self._authers, self._routers)
+        self._sourcing = Sourcing(config, self._state.key, self.loop)
         self._leftovers = Leftovers(directory, config.instance, owner)
         self._leftovers.undo()
         self._around = [(LinkDns(s), ServiceCommands(s, config.instance)) for s in config.services]
@@ -114,12 +96,10 @@ class Instance:
             self._service(service, dns, commands, open_device, cpus)
             for service, (dns, commands) in zip(config.services, self._around, strict=True)
         ]
-        self._resolving = Resolving()
-        for service in self.services:
-            service.routed = self._routed(service)
+        self._sourcing.lead(self.services)
         self._relayed = Relayed(config, self.services)
         certificate = Certificate(directory, owner)
-        self._relayed.open(certificate, self._authers, self._state.key, cpus, stack)
+        self._relayed.open(certificate, self._sourcing.authers, self._state.key, cpus, stack)
         self.user = process.leave_root(config.user, _kept(config))
         process.name_process("gateway", f"gateway: supervisor of {config.instance}")
         self._reporter = Reporter(config.instance, self.user)
@@ -132,7 +112,6 @@ class Instance:
         )
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)
-        self._source_log = SourceLog()
 
     def start(self) -> None:
         """Restore the peers, fork the children."""
@@ -141,20 +120,14 @@ class Instance:
         for service in self.services:
             stack.callback(service.stop)
             service.host.start(self.loop, self._leftovers)
-            service.start(self.loop, self.children, self._resolving)
-            if service.routed is not None:
-                with service.opened.inner:
-                    service.routed.host.start(self.loop.inside(service.opened.inner))
-                service.routed.begin(self.loop.now)
+            service.start(self.loop, self.children, self._sourcing.resolving)
+            self._sourcing.begin(service)
             self._restore(service)
-        self._authers.changed = self._on_credentials
-        self._routers.changed = self._on_routes
         stack.callback(self._stop_children)
-        if self._needs_resolver():
-            self._start_resolver()
+        self._sourcing.start(self.children, self._forget_services)
         for service in self.services:
             service.fork()
-        self._relayed.start(self.loop, self._resolving, self.children)
+        self._relayed.start(self.loop, self._sourcing.resolving, self.children)
         for service in self.services:
             service.dns.start(
                 self.loop, self._steward, service.opened.device, service.host.record_dns
@@ -169,36 +142,17 @@ class Instance:
     def status(self) -> Status:
         """The report, for the control socket."""
         status = self._reporter.status(
-            self.services, self._resolving.member, self._steward, self.loop.now, self.loop.boot
+            self.services,
+            self._sourcing.resolving.member,
+            self._steward,
+            self.loop.now,
+            self.loop.boot,
         )
         return with_bridges(status, self.services, self._relayed, self._reporter, self.loop.now)
 
     def refresh(self) -> None:
-        """Load every source again, now."""
-        event(_log, logging.INFO, "refresh", instance=self._config.instance)
-        self._resolving.refresh()
-
-    def _routed(self, service: TunService) -> Routed | None:
-        table = self._routers.of(service.config.router)
-        if table is None:
-            return None
-        if service.config.p2p:
-            event(
-                _log, logging.WARNING, "router-ignored", service=service.config.name,
-                text="p2p: every packet goes to the one peer",
-            )  # fmt: skip
-            return None
-        host = HostRoutes(service.config, service.opened.device, service.host)
-        routed = Routed(service.config, table, service.networks, service.lans, host)
-        if table.spec.plugin is not None and service.lans is not None:
-            routed.asking = RouteAsking(
-                table.spec.name,
-                table.spec.plugin,
-                service.config,
-                self._resolving,
-                lambda changes: self._on_routes(table, changes, service),
-            )
-        return routed
+        """Load every source again."""
+        self._sourcing.refresh()
 
     def _start_steward(self) -> Steward | None:
         tasks = [task for pair in self._around for each in pair for task in each.tasks]
@@ -211,8 +165,7 @@ class Instance:
 
     def _forget_configured(self) -> None:
         """In the steward, which is forked before there are services."""
-        self._authers.forget()
-        self._routers.forget()
+        self._sourcing.forget()
         for service in self._config.services:
             process.wipe(service.passphrase)
             for credential in service.credentials or ():
@@ -241,7 +194,7 @@ class Instance:
             self._stack.callback(legs.close)
             chain = ChainClient(config.chain, legs, config, cpus)
             config = led(config, legs)
-        tables = self._authers.of(config.authers)
+        tables = self._sourcing.authers.of(config.authers)
         service = TunService(config, opened, cpus, self._state.key, tables, dns, commands)
         service.chain = chain
         return service
@@ -261,56 +214,6 @@ class Instance:
         opened = open_service(service, workers, open_device)
         self._stack.callback(opened.close)
         return opened
-
-    def _needs_resolver(self) -> bool:
-        names = any(needs_resolver(service.targets) for service in self._config.services)
-        return names or bool(self._authers.tables) or self._routers.need_resolver
-
-    def _start_resolver(self) -> None:
-        arena = Arena([Page.bytes_for(1)])
-        spec = Spec(
-            name="resolver",
-            service="",
-            kind="resolver",
-            cpus=process.usable_cpus(),
-            page=Page(arena.carve(Page.bytes_for(1)), 1),
-            arena=arena,
-            build=self._build_resolver,
-            on_message=self._on_resolver,
-            snapshot=list,
-            messages_per_turn=RESOLVER_MESSAGES,
-        )
-        self._resolving.member = self.children.start(spec)
-
-    def _build_resolver(self, place: Place) -> Resolver:
-        """It alone keeps the passwords and tokens of sources."""
-        authers, routers = self._authers.for_resolver(), self._routers.for_resolver()
-        place = replace(place, forget=self._forget_services)
-        if not authers and not routers:
-            return Resolver(place)
-        return Resolver(place, (), lambda deliver: Sources(authers, routers, deliver))
-
-    def _on_resolver(self, message: FromChild) -> None:
-        if isinstance(message, SourceState):
-            self._source_log.take(message, self.loop.now)
-        self._resolving.on_message(message)
-        self._authers.on_message(message)
-        self._routers.on_message(message)
-
-    def _on_routes(
-        self, table: RouterTable, changes: RouteChanges, only: TunService | None = None
-    ) -> None:
-        for service in self.services:
-            if only not in (None, service):
-                continue
-            if service.routed is not None and service.routed.table is table:
-                service.routed.take(changes, self.loop.now)
-                service.publish()
-
-    def _on_credentials(self, auther: str, addresses: Iterable[bytes]) -> None:
-        for service in self.services:
-            if service.hub is not None and auther in (s.name for s in service.config.authers):
-                service.hub.on_credentials(addresses)
 
     def _restore(self, service: TunService) -> None:
         saved = self._state.peers_of(service.config.name)
@@ -362,8 +265,7 @@ class Instance:
         event(_log, logging.INFO, "stopped", instance=self._config.instance)
 
     def _forget(self) -> None:
-        self._authers.forget()
-        self._routers.forget()
+        self._sourcing.forget()
         self._forget_services()
 
     def _forget_services(self) -> None:
@@ -377,23 +279,3 @@ def _kept(config: model.Config) -> tuple[str, ...]:
     elsewhere = any(service.netns or service.netns_out for service in config.services)
     more = ("sys_admin",) if elsewhere else ()
     return (*process.KEPT_BY_SUPERVISOR, *more)
-
-
-def _authers(config: model.Config, key: bytes, boot: float) -> Authers:
-    specs = {spec.name: spec for service in config.services for spec in service.authers}
-    specs |= {spec.name: spec for relay in config.relays for spec in relay.authers}
-    return Authers(specs.values(), lambda password: digest_of(password, key), boot)
-
-
-def _routers(config: model.Config, boot: float) -> Routers:
-    specs = {service.router.name: service.router for service in config.services if service.router}
-    return Routers(specs.values(), boot)
-
-
-def _check_extras(authers: Authers, routers: Routers) -> None:
-    """Import what the sources need while we are root. Raises MissingExtraError."""
-
-    async def nobody(_message: SourceMessage) -> None:
-        pass
-
-    Sources(authers.for_resolver(), routers.for_resolver(), nobody)

@@ -239,6 +239,15 @@ def test_a_command_that_fails_is_said_and_ends_nothing(net):
     assert 'text="oh no"' in client.process.output()
 
 
+def test_a_command_may_ask_for_a_refresh_before_there_is_anything_to_load(net):
+    """The program turns its loop while it runs, with a part of it not made yet."""
+    net.server()
+    supervisor = "$(cut -d ' ' -f 4 /proc/$PPID/stat)"
+    client = client_of(net, document({"preUp": f"kill -HUP {supervisor}"})).expect_ready()
+    assert "event=refresh" in client.process.output()
+    assert client.status()["health"] == "healthy"
+
+
 @pytest.mark.parametrize("step", ["preUp", "postUp"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_command_that_hangs_ends_with_the_gateway(net, step, number):
