@@ -5,9 +5,12 @@ readable only for the user that the gateway becomes. Nothing here needs to be ro
 """
 
 import importlib.util
+import os
 import pwd
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +26,7 @@ from gateway.config.model import (
 )
 from gateway.config.nets import cannot_be_a_peer
 from gateway.protocol.forwarding import Role
+from gateway.protocol.instances import DEFAULT_USERS
 from gateway.protocol.packet import is_v4, unpack_address
 from gateway.sources.errors import SourceError
 from gateway.sources.files import read_file
@@ -40,15 +44,18 @@ Nets = tuple[Interface, ...]
 def look(config: Config) -> list[str]:
     """One line for each thing that will not work as it is here."""
     lines = [*_user(config)]
+    reader = _reader(config)
     for service in config.services:
         lines += _host(service)
     for auther, nets in _together((a, s.nets) for s in config.services for a in s.authers):
         lines += _packages(f'auther "{auther.name}"', auther)
         lines += _credentials(auther, nets)
+        lines += _readable(auther, reader)
     routers = ((s.router, s.nets) for s in config.services if s.router is not None)
     for router, nets in _together(routers):
         lines += _packages(f'router "{router.name}"', router)
         lines += _routes(router, nets)
+        lines += _readable(router, reader)
     for service in config.services:
         lines += _gateways(service)
     return lines
@@ -70,6 +77,34 @@ def _user(config: Config) -> Iterator[str]:
         pwd.getpwnam(config.user)
     except KeyError:
         yield f'user: "{config.user}" is no user of this host'
+
+
+def _reader(config: Config) -> pwd.struct_passwd | None:
+    """Who reads the files of sources; None: who started, or nobody can say from here."""
+    if os.geteuid() != 0:
+        return None
+    for name in (config.user,) if config.user else DEFAULT_USERS:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    return None
+
+
+def _readable(spec: AutherSpec | RouterSpec, reader: pwd.struct_passwd | None) -> Iterator[str]:
+    """By the modes alone: access lists may say otherwise, so it is a warning."""
+    if spec.file is None or reader is None:
+        return
+    path = Path(spec.file.path)
+    for place, bit in ((path, stat.S_IROTH), *((folder, stat.S_IXOTH) for folder in path.parents)):
+        try:
+            found = place.stat()
+        except OSError:
+            return  # that was said
+        shift = 6 if found.st_uid == reader.pw_uid else 3 if found.st_gid == reader.pw_gid else 0
+        if reader.pw_uid != 0 and not found.st_mode & bit << shift:
+            what = "read it" if place == path else f"pass {place}"
+            remedy = "give it to that user or group, or set user="
+            yield f"{path}: the gateway becomes {reader.pw_name}, who may not {what}: {remedy}"
+            return
 
 
 def _host(service: Service) -> Iterator[str]:

@@ -20,8 +20,8 @@ from pathlib import Path
 import prctl
 
 from gateway.errors import ConfigError
+from gateway.protocol.instances import DEFAULT_USERS
 
-DEFAULT_USERS = ("gateway", "nobody")
 KEPT_BY_SUPERVISOR = ("net_admin",)
 NO_ID = (1 << 32) - 1
 """What setresuid(2) takes for "leave it as it is"; ids are below it."""

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 
 from gateway.errors import ConfigError
 
+DEFAULT_USERS = ("gateway", "nobody")
+"""Whom an instance becomes that was started as root: the first that exists."""
+
 DEFAULT_RUN_DIRECTORY = "/run/gateway"
 RUN_DIRECTORY_VARIABLE = "GATEWAY_RUN_DIR"
 

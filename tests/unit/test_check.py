@@ -1,5 +1,8 @@
 """What -t sees of this host and of files."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from gateway import check
@@ -23,8 +26,9 @@ routers: [{name: lans, file: {path: lans}}]
 
 
 @pytest.fixture
-def look(tmp_path):
-    """The lines about a file g.yaml or a URL, without the folder in them."""
+def look(tmp_path, monkeypatch):
+    """The lines about a file g.yaml or a URL, without the folder in them. Not as root."""
+    monkeypatch.setattr(check.os, "geteuid", lambda: 1000)
 
     def look(*listens: str, text: str = "") -> list[str]:
         (tmp_path / "g.yaml").write_text(text)
@@ -40,6 +44,30 @@ def test_nothing_to_see(look, tmp_path):
     (tmp_path / "lans").write_text("10.1.0.0/16 192.168.124.2 # there\n")
     assert look(text=FILE) == []
     assert look("tun://:8421?net=10.0.0.1/24&interface=lo&user=root") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "line"),
+    [
+        (0o604, 0o701, ""),
+        (0o600, 0o701, "{}/people: the gateway becomes nobody, who may not read it: {}"),
+        (0o604, 0o700, "{}/people: the gateway becomes nobody, who may not pass {}: {}"),
+    ],
+)
+def test_who_reads_the_files_when_root_is_left(look, monkeypatch, file, folder, line):
+    """What most often goes wrong: root made the file, and root can read everything."""
+    monkeypatch.setattr(check, "DEFAULT_USERS", ("nobody",))
+    monkeypatch.setattr(check.os, "geteuid", lambda: 0)
+    with tempfile.TemporaryDirectory() as room:  # pytest's own folders are closed
+        people = Path(room, "people")
+        people.write_text("192.168.123.2 a\n")
+        people.chmod(file)
+        Path(room).chmod(folder)
+        text = FILE.replace("path: people", f"path: {people}").replace(", router: lans", "")
+        found = [each for each in look(text=text) if "becomes" in each]
+    places = (room, room) if "pass" in line else (room,)
+    remedy = "give it to that user or group, or set user="
+    assert found == ([line.format(*places, remedy)] if line else [])
 
 
 def test_malformed_entries_a_line_each(look, tmp_path):

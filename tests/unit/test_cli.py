@@ -95,7 +95,8 @@ def test_check(capsys):
     assert "geheim" not in captured.out
 
 
-def test_check_shows_where_and_what_is_amiss(capsys, tmp_path):
+def test_check_shows_where_and_what_is_amiss(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (tmp_path / "people").write_text("192.168.123.2 geheim\nbob geheim\n")
     (tmp_path / "a.yaml").write_text(
         "services: [{name: hub, addr: ':1', handler: {type: tun, auther: x}, "
