@@ -1,4 +1,4 @@
-"""Where the control socket of an instance lives.
+"""Where the control socket of an instance lives, and whom it becomes.
 
     <run directory>/<quoted instance>.sock       /run/gateway/192.168.123.1.sock
                                                  /run/gateway/fd00%3A%3A1.sock
