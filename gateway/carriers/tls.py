@@ -39,6 +39,7 @@ class TlsStream(Layer):
         self._outgoing = ssl.MemoryBIO()
         self._object: ssl.SSLObject | None = None
         self._shaken = 0
+        self._first = bytearray()
 
     @property
     def alpn(self) -> str | None:
@@ -79,7 +80,13 @@ class TlsStream(Layer):
             self._fail(CarrierError(text, "bad-tls"))
 
     def _shake_hands(self) -> None:
-        # Only now: a stranger who says nothing costs no TLS state.
+        # Only now: a stranger who has not said a whole record costs no TLS state.
+        if self._object is None and isinstance(self._tls, ServerTls):
+            self._first += self._incoming.read()
+            if not _is_record(self._first):
+                return
+            self._incoming.write(bytes(self._first))
+            self._first.clear()
         try:
             if self._object is None:
                 self._object = self._tls.wrap(self._incoming, self._outgoing, self._host)
@@ -202,6 +209,15 @@ async def listen(
         handshake_timeout=handshake_timeout,
         max_half_open=max_half_open,
         sockets=sockets,
+    )
+
+
+def _is_record(data: bytes | bytearray) -> bool:
+    """Whether a record is whole, or is none (RFC 8446, 5.1)."""
+    if data[:1] != b"\x16" or data[1:2] not in (b"", b"\3"):
+        return True
+    return len(data) > _RECORD or (
+        len(data) >= 5 and len(data) >= 5 + int.from_bytes(data[3:5], "big")
     )
 
 

@@ -53,8 +53,8 @@ DialCarrier = Callable[[str, int, float, Stream | None], Awaitable[Stream]]
 Listen = Callable[[socket.socket, Accept, Counts], Awaitable[Listener]]
 """Makes a carrier's listener of a listening socket."""
 
-STRANGERS = 20_000
-"""Streams of a bridge that may be on their way in."""
+STRANGERS = 4096
+"""Streams of a bridge that may be on their way in: with TLS each costs about 50 KB."""
 
 OwnCertificate = Callable[[], Path]
 """The file with the generated certificate and its key, made if need be."""

@@ -10,6 +10,7 @@ it whenever it likes. Bytes that are no request end the stream without a word.
 
 Where a stream may lead is `protocol.relay_access`. The supervisor hears of a stream's UDP
 port before its first datagram leaves, and of its end at once: the port will be used again.
+Not before all have heard, though: the socket rests for a while, deaf, and keeps the port.
 """
 
 import asyncio
@@ -48,6 +49,10 @@ from gateway.workers.bridge_splice import Splice
 STOCK, STOCK_LOW = 16, 8
 """UDP sockets with large buffers that are kept ready."""
 CONNECT_SECONDS = 10.0
+REST_SECONDS = 2.0
+"""For which the port of a stream that ended is nobody's,"""
+MOST_RESTING = 1024
+"""unless more than these have ended within that time."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class RelayBridge(Bridge):
         self._splices: set[Splice] = set()
         self._past: Counter[str] = Counter()
         self._stock: deque[socket.socket] = deque()
+        self._resting: deque[tuple[float, socket.socket]] = deque()
         self._ordered = False
         self._queries = 0
         self._closing: asyncio.Event | None = None
@@ -119,6 +125,8 @@ class RelayBridge(Bridge):
             led.sock.close()
         while self._stock:
             self._stock.popleft().close()
+        while self._resting:
+            self._resting.popleft()[1].close()
 
     def on_message(self, message: ToChild) -> None:
         """Verdicts and sockets."""
@@ -148,6 +156,8 @@ class RelayBridge(Bridge):
     def look(self) -> None:
         """End strangers whose time is over; all have the same, so the oldest is first."""
         now = asyncio.get_running_loop().time()
+        while self._resting and self._resting[0][0] <= now:
+            self._resting.popleft()[1].close()
         while self._strangers:
             oldest, until = next(iter(self._strangers.items()))
             if until > now:
@@ -200,11 +210,22 @@ class RelayBridge(Bridge):
             return
         led.crossing.end()
         self._past += led.crossing.counts()
-        led.sock.close()
+        self._rest(led.sock)
         self.count("stream-ends")
         self.tell(StreamEnded(led.local, led.port, led.service, reason))
         if self._closing is not None and not self._led:
             self._closing.set()
+
+    def _rest(self, sock: socket.socket) -> None:
+        """Let the port be nobody's for a while: connected to itself the socket hears no one."""
+        try:
+            sock.connect(sock.getsockname())
+        except OSError:
+            sock.close()
+            return
+        self._resting.append((asyncio.get_running_loop().time() + REST_SECONDS, sock))
+        if len(self._resting) > MOST_RESTING:
+            self._resting.popleft()[1].close()
 
     def _forget_stranger(self, entrance: Entrance) -> bool:
         """Take it from the strangers; false: it was none any more."""

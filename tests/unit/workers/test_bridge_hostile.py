@@ -9,6 +9,7 @@ import pytest
 
 from gateway.carriers import tcp
 from gateway.fastpath.frames import pack
+from gateway.protocol.bridge_messages import StreamEnded
 from gateway.protocol.relay import Address, Request, Status
 from gateway.protocol.relay_access import Own
 from gateway.workers import bridge_relay
@@ -115,6 +116,37 @@ def test_without_descriptors_a_request_is_refused_and_the_others_live(
             writer.write(pack(b"still", 0))
             assert await reader.readexactly(7) == pack(b"still", 0)
             writer.close()
+        tun.close()
+
+    run(body())
+
+
+def test_the_port_of_a_stream_that_ended_rests(run, boss, working, service, monkeypatch):
+    """Nobody gets it meanwhile, and what is sent there is lost, not kept."""
+
+    async def body() -> None:
+        tun, chief = service(), boss()
+        async with relay(chief, working, [tun]) as bridge:
+            answer, _, writer = await ask(bridge, Request(Address("", tun.port)).build())
+            assert answer == OK
+            writer.close()
+            await chief.until(lambda: chief.all(StreamEnded))
+            (ended,) = chief.all(StreamEnded)
+            ((_, sock),) = bridge._resting
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                with pytest.raises(OSError, match="in use"):
+                    other.bind(("127.0.0.1", ended.port))
+                tun.sock.sendto(b"late", ("127.0.0.1", ended.port))
+                with pytest.raises(BlockingIOError):
+                    sock.recv(10, socket.MSG_DONTWAIT)
+                await chief.until(lambda: not bridge._resting)
+                other.bind(("127.0.0.1", ended.port))
+            monkeypatch.setattr(bridge_relay, "MOST_RESTING", 3)
+            for _ in range(8):
+                _, _, writer = await ask(bridge, Request(Address("", tun.port)).build())
+                writer.close()
+            await chief.until(lambda: len(chief.all(StreamEnded)) == 9)
+            assert len(bridge._resting) == 3
         tun.close()
 
     run(body())

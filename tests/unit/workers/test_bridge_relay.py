@@ -306,6 +306,7 @@ def test_many_that_come_and_go_leave_nothing(run, boss, working, service):
                 await chief.until(lambda: not chief.figures.get("streams"))
                 await chief.until(lambda: not chief.figures.get("strangers"))
                 await chief.until(lambda: len(bridge._stock) >= STOCK_LOW)
+                await chief.until(lambda: not bridge._resting)
 
             await come_and_go(20)
             before = descriptors() - len(bridge._stock)
