@@ -4,9 +4,12 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+from gateway.carriers.sockets import TcpStream
 
 DEADLINE = 20.0
+FAREWELL = 0.1
 
 
 def run(main: Coroutine) -> object:
@@ -17,11 +20,33 @@ def run(main: Coroutine) -> object:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: troubles.append(context))
         async with asyncio.timeout(DEADLINE):
-            return await main
+            found = await main
+            await _farewells(loop)
+            return found
 
     result = asyncio.run(guarded())
     assert not troubles
     return result
+
+
+async def _farewells(loop: asyncio.AbstractEventLoop) -> None:
+    """Let TCP streams see that their other ends are gone: it may take them a rest or two."""
+
+    def watched():
+        return [
+            handle
+            for key in loop._selector.get_map().values()
+            for handle in key.data
+            if handle and isinstance(getattr(handle._callback, "__self__", None), TcpStream)
+        ]
+
+    def resting():
+        calls = [timer._callback for timer in loop._scheduled if not timer.cancelled()]
+        return [call for call in calls if getattr(call, "__func__", None) is TcpStream._read_again]
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL):
+            await until(lambda: not watched() and not resting())
 
 
 async def until(condition: Callable[[], bool]) -> None:
