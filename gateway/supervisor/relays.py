@@ -47,10 +47,14 @@ BRIDGES = 4
 """A listener has one for each CPU, but no more than these."""
 SOCKETS_AT_ONCE = 16
 LOG_INTERVAL = 60.0
+LONGEST_TURN = 1.0
+"""Seconds by which our clock, read once a turn, may be behind a bridge's; ports rest for longer."""
 STRANGE = (
-    "accept-error", "bad-frame", "bad-http", "bad-kcp", "bad-request", "bad-snappy",
-    "bad-target", "bad-tls", "forbidden", "half-open-evicted", "handshake-timeout", "impatient",
-    "no-descriptors", "noise", "request-timeout", "stranger-evicted", "unreachable", "wrong-path",
+    "accept-error", "bad-frame", "bad-grpc", "bad-http", "bad-kcp", "bad-mtls", "bad-mws",
+    "bad-mwss", "bad-quic", "bad-request", "bad-snappy", "bad-target", "bad-tls", "forbidden",
+    "full", "half-open-evicted", "handshake-ended", "handshake-timeout", "impatient",
+    "no-descriptors", "noise", "request-timeout", "stranger-evicted", "unreachable",
+    "wrong-path", "wrong-version",
 )  # fmt: skip
 """What bridges and carriers count that is worth a line."""
 
@@ -193,7 +197,7 @@ class RelayService:
         self.guests[key] = Guest(
             message.carrier, message.remote, message.user, member.spec.name, message.service
         )
-        self._leave(message.service, Endpoint(*key), message.at)
+        self._leave(message.service, Endpoint(*key), message.at - LONGEST_TURN)
 
     def _on_ended(self, key: tuple[bytes, int], service: int) -> None:
         self.guests.pop(key, None)

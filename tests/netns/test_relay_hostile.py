@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
 
 import psutil
 import pytest
@@ -410,6 +411,23 @@ def test_who_gets_the_port_of_one_that_left_is_not_taken_for_him(network):
     wait_for(lambda: server.service()["drops"]["unknown_endpoint"] >= 40, 3.0, "the drops")
     assert server.service()["counters"]["delivered_packets"] == 0
     expect_unharmed(server)
+
+
+def test_many_who_come_at_once_all_stay(network):
+    """The supervisor has a long turn then, and its clock stands still."""
+    net = network(1)
+    server = relay_server(net, "relay+tcp://:443?bridges=1", options=",10.123.0.1/16")
+    socks = [dial(net.lab.clients[0]) for _ in range(300)]
+    for number, sock in enumerate(socks):
+        address = str(ip_address("10.123.1.0") + number)
+        sock.sendall(REQUEST + pack(heartbeat([address]), 0))
+    for sock in socks:
+        assert read(sock, 6)[:4] == OK
+    assert len(server.service()["peers"]) == len(socks)
+    for sock in socks:
+        sock.close()
+    wait_for(lambda: server.service()["peers"] == [], 5.0, "all to be withdrawn")
+    expect_unharmed(server, lines=250)
 
 
 def test_a_guest_who_does_not_read_costs_little_and_holds_up_nobody(network):
