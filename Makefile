@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 SUDO ?= sudo
 export ARGS NO_INSTALL PYTHON REQUIRE SUDO
 
-.PHONY: help setup run demo test interop bench lock clean
+.PHONY: help setup run demo test interop bench bench-carriers lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,7 +18,7 @@ help:
 	@echo "make demo     that, then a server and three clients in network namespaces"
 	@echo "make test     every check, on every Python found"
 	@echo "make interop  the tests against a live stock GOST (gost must be on the PATH)"
-	@echo "make bench    the figures, as JSON"
+	@echo "make bench    the figures, as JSON; make bench-carriers those of every carrier"
 	@echo "make lock     write requirements/lock.txt anew"
 	@echo "make clean    remove everything these commands made here"
 
@@ -33,6 +33,9 @@ demo: setup
 
 bench: setup
 	@exec .venv/bin/python -B tools/launch.py bench
+
+bench-carriers: setup
+	@exec .venv/bin/python -B tools/launch.py carriers
 
 test:
 	@tools/setup.sh --test

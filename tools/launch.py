@@ -1,4 +1,4 @@
-"""The last step of `make run`, `make demo` and `make bench`: start the program, as root if we may.
+"""The last step of `make run`, `make demo` and the benches: start the program, as root if we may.
 
 Nothing is left between make and the program: this process becomes it (or sudo), so Ctrl-C
 and the exit status pass straight through. A program that runs as root is told to write no
@@ -14,18 +14,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE_SERVER = '-L "tun://:8421?net=192.168.123.1/24"'
 
-USAGE = "usage: launch.py run|demo|bench"
+BENCHES = {"bench": "bench/run.py", "carriers": "bench/carriers.py"}
+USAGE = "usage: launch.py run|demo|bench|carriers"
 
 
 def command(what: str, arguments: str) -> list[str]:
-    """Give the argument vector of one of the three; `arguments` is quoted as in a shell."""
+    """Give the argument vector of one of them; `arguments` is quoted as in a shell."""
     given = shlex.split(arguments)
     if what == "run":
         return [".venv/bin/gateway", *(given or shlex.split(RECIPE_SERVER))]
     if what == "demo":
         return [".venv/bin/python", "bench/demo.py", *given]
-    if what == "bench":
-        return [".venv/bin/python", "bench/run.py", *given]
+    if what in BENCHES:
+        return [".venv/bin/python", BENCHES[what], *given]
     raise SystemExit(USAGE)
 
 
