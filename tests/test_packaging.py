@@ -248,6 +248,19 @@ def test_the_compiled_modules_load_from_a_fresh_environment(installed: Path) -> 
     run(str(installed / "python"), "-c", f"import {names}")
 
 
+def test_the_readme_has_every_extra() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("| Extra | For |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {word.strip(" `") for row in rows for word in row.split(",")}
+    assert named == PROJECT["project"]["optional-dependencies"].keys()
+
+
+def test_everything_that_is_needed_is_locked() -> None:
+    locked = {line.partition("==")[0].lower() for line in LOCK.read_text().splitlines()}
+    assert {name.lower() for name in DEPENDENCIES | EXTRAS} <= locked
+
+
 def test_every_locked_requirement_is_exact() -> None:
     lines = LOCK.read_text().splitlines()
     assert all("==" in line for line in lines if line and not line.startswith("#"))
