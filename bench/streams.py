@@ -127,8 +127,9 @@ class Server:
         """Own memory (MB) and descriptors of supervisor and bridges."""
         status = self.status()
         bridges = [each["pid"] for each in status["relays"][0]["processes"]]
+        chief = psutil.Process(bridges[0]).ppid()
         found: dict[str, float] = {}
-        for name, pids in (("supervisor", [psutil.Process(bridges[0]).ppid()]), ("bridge", bridges)):
+        for name, pids in (("supervisor", [chief]), ("bridge", bridges)):
             processes = [psutil.Process(pid) for pid in pids]
             own = sum(process.memory_full_info().uss for process in processes)
             found[f"{name}_mb"] = round(own / 2**20, 1)
