@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 from hosts import Host
 from lab import Lab
-from programs import wait_for
+from programs import exit_on_signals, wait_for
 
 from gateway.carriers.hop import RelayStream
 from gateway.carriers.trust import client_tls
@@ -184,7 +184,7 @@ def inside(host: Host, body: Coroutine[Any, Any, None]) -> None:
         except BaseException as error:  # noqa: BLE001 - it is raised again below
             failures.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
     if failures:
@@ -198,6 +198,7 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--cycles", type=int, default=10)
     given = parser.parse_args()
+    exit_on_signals()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with Lab(1) as lab, tempfile.TemporaryDirectory() as directory:
