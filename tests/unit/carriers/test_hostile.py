@@ -83,14 +83,19 @@ def key_updates(client: ssl.SSLObject, count: int) -> None:
         library.SSL_do_handshake(at.value)
 
 
-def test_who_asks_for_key_updates_and_reads_none_is_ended(papers) -> None:
+def test_who_asks_for_key_updates_and_reads_none_is_ended(papers, monkeypatch) -> None:
+    monkeypatch.setattr(tls, "_UNREAD", 1 << 16)
+
     async def main() -> None:
         async with serving(tls.listen, tls=server_tls(cert_file=papers.server)) as served:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             client = context.wrap_bio(incoming, outgoing)
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1000)
+            narrow = socket.socket()
+            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            narrow.connect(("127.0.0.1", served.port))
+            reader, writer = await asyncio.open_connection(sock=narrow, limit=1000)
             while True:
                 try:
                     client.do_handshake()
@@ -100,12 +105,13 @@ def test_who_asks_for_key_updates_and_reads_none_is_ended(papers) -> None:
                     incoming.write(await reader.read(10_000))
             writer.write(outgoing.read())
             stream, taker = await served.next()
+            stream.high = 1 << 14
             try:
                 while not taker.ends:
-                    key_updates(client, 5000)
+                    key_updates(client, 1000)
                     writer.write(outgoing.read())
                     await writer.drain()
-                    assert stream.backlog < 4 * stream.high + (2 << 20)
+                    assert stream.backlog < 4 * stream.high + (1 << 18)
             except ConnectionError:
                 pass
             assert "key updates" in await taker.ended()
