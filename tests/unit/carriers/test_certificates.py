@@ -3,6 +3,8 @@
 import datetime as dt
 import hashlib
 import ssl
+import subprocess
+import sys
 
 import pytest
 from cryptography import x509
@@ -28,6 +30,23 @@ def test_it_is_made_once_and_found_again(tmp_path) -> None:
 
 def test_only_its_owner_reads_it(tmp_path) -> None:
     assert kept(tmp_path).file.stat().st_mode & 0o777 == 0o600
+
+
+LATE = """
+import sys
+from pathlib import Path
+from gateway.carriers.certificates import kept
+before = set(sys.modules)
+kept(Path(sys.argv[1]))
+print(*(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_imported_late(tmp_path) -> None:
+    """Whoever makes it has left root, and may not reach the folder of the packages."""
+    command = [sys.executable, "-c", LATE, str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == []
 
 
 def test_two_are_never_the_same(tmp_path) -> None:
