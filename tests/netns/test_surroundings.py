@@ -136,7 +136,7 @@ def test_stop_kill_and_start_leave_the_host_as_it_was(net, resolved):
     client.restart()
     client.expect_ready()
     reaches(host, SERVER)
-    assert resolved.servers(host) == {"tun0": "9.9.9.9"}
+    wait_for(lambda: resolved.servers(host) == {"tun0": "9.9.9.9"}, 5.0, "its servers are set")
     assert client.stop() == 0
     assert changed(host, before, resolved) == []
 
