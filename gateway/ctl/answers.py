@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.ctl.ask import NotRunning, Report, ask_status, list_instances
+from gateway.ctl.picking import Pick
 from gateway.errors import ConfigError, GatewayError
 from gateway.protocol.status import STATUS_SCHEMA
 
@@ -45,13 +46,16 @@ class Answers(NamedTuple):
         found = [DEGRADED for report in self.reports if report.status.health != "healthy"]
         return max(found + [failure.exit_status for failure in self.failures], default=0)
 
-    def json(self, *, one_line: bool = False) -> bytes:
-        """One JSON document and a newline; empty where the instance named gave no status."""
+    def json(self, pick: Pick, *, one_line: bool = False) -> bytes:
+        """One JSON document of the picked peers and a newline.
+
+        Empty where the instance named gave no status.
+        """
         if self.name is None:
-            raws = [msgspec.Raw(report.raw) for report in self.reports]
+            raws = [msgspec.Raw(pick.raw(report)) for report in self.reports]
             document = msgspec.json.encode(_All(STATUS_SCHEMA, raws, self.failures))
         elif self.reports:
-            document = self.reports[0].raw
+            document = pick.raw(self.reports[0])
         else:
             return b""
         return msgspec.json.format(document, indent=-1 if one_line else 2) + b"\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.text import Text
 
 from gateway.ctl.styles import BAD, GOOD, ODD, odd, odd_if_any, switch
-from gateway.ctl.tables import Cell, Column, Listing
+from gateway.ctl.tables import Cell, Column, Listing, OneLine
 from gateway.ctl.words import Words, count, duration, milliseconds, octets
 from gateway.protocol.bridge_counts import DROP_TEXT, QUIET, STRANGER_TEXT
 from gateway.protocol.status import ChainStatus, LegStatus, RelayStatus
@@ -43,7 +43,7 @@ def legs(found: Sequence[LegStatus], words: Words) -> Listing:
     return Listing(columns, [_leg(leg, words) for leg in found])
 
 
-def leg_notes(found: Sequence[LegStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+def leg_notes(found: Sequence[LegStatus], words: Words) -> Sequence[tuple[str, OneLine]]:
     """Why a leg is down, as the last try told."""
     return [
         (words.text(leg.target), Text(words.text(leg.error), BAD)) for leg in found if leg.error

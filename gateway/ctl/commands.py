@@ -9,6 +9,7 @@ import sys
 import time
 
 from gateway.ctl.answers import Answers, Failure, ask
+from gateway.ctl.picking import Pick
 from gateway.ctl.terminal import look_at, redrawn
 from gateway.ctl.words import Words
 from gateway.errors import GatewayError
@@ -32,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    answers = _ask(arguments.instance)
+    answers, pick = _ask(arguments.instance), Pick(arguments.peer)
     if arguments.quiet:
         return answers.exit_status
-    _write(answers.json() if arguments.json else _screen_of(answers))
+    _write(answers.json(pick) if arguments.json else _screen_of(answers, pick))
     for failure in answers.failures:
         _complain(failure.error)
     return answers.exit_status
@@ -82,8 +83,10 @@ def _page(arguments: argparse.Namespace) -> tuple[int, bytes]:
         failure = Failure(arguments.instance or "", str(error), error.exit_status)
         answers = Answers(arguments.instance, [], [failure])
     if arguments.json:
-        return answers.exit_status, answers.json(one_line=True)
-    page = _screen_of(answers) + b"".join(_line(each.error) for each in answers.failures)
+        return answers.exit_status, answers.json(Pick(arguments.peer), one_line=True)
+    page = _screen_of(answers, Pick(arguments.peer)) + b"".join(
+        _line(each.error) for each in answers.failures
+    )
     return answers.exit_status, redrawn(page, look_at(sys.stdout, os.environ))
 
 
@@ -91,12 +94,13 @@ def _ask(instance: str | None) -> Answers:
     return ask(run_directory(os.environ), instance)
 
 
-def _screen_of(answers: Answers) -> bytes:
+def _screen_of(answers: Answers, pick: Pick) -> bytes:
     if not answers.reports:
         return b""
     from gateway.ctl.render import screen  # noqa: PLC0415
 
-    return screen([report.status for report in answers.reports], look_at(sys.stdout, os.environ))
+    statuses = [report.status for report in answers.reports]
+    return screen(statuses, look_at(sys.stdout, os.environ), pick)
 
 
 def _write(page: bytes) -> bool:

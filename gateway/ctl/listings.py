@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 
 from gateway.ctl.styles import BAD, ODD, health, odd
-from gateway.ctl.tables import Cell, Column, Listing
+from gateway.ctl.tables import Cell, Column, Listing, OneLine
 from gateway.ctl.words import Words, count, cpus, duration, milliseconds, octets, percent
 from gateway.protocol.status import (
     NetworkStatus,
@@ -70,7 +70,7 @@ def processes(found: Iterable[ProcessStatus], words: Words) -> Listing:
     return Listing(columns, [_process(process, words) for process in found])
 
 
-def restarts(found: Iterable[ProcessStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+def restarts(found: Iterable[ProcessStatus], words: Words) -> Sequence[tuple[str, OneLine]]:
     """How often, and what the last one ended of."""
     return [
         (words.text(process.name), Text(words.text(_restarts(process)), ODD))
@@ -128,11 +128,11 @@ def peers(found: Sequence[PeerStatus], words: Words) -> Listing:
 
 def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
     addresses = [Text(words.text(address), "bold") for address in peer.addresses]
-    networks = [Text(words.text(network)) for network in peer.networks]
+    networks = [words.text(network) for network in peer.networks]
     if peer.networks_left_out:
-        networks.append(Text(f"and {count(peer.networks_left_out)} more"))
+        networks.append(f"and {count(peer.networks_left_out)} more")
     return (
-        Text("\n").join(addresses + networks),
+        (*addresses, *networks),
         words.text(f"{peer.carrier} {peer.remote}" if peer.carrier else peer.endpoint),
         words.text(peer.local) if several else "",
         duration(peer.since_seconds),
@@ -144,7 +144,7 @@ def _peer(peer: PeerStatus, several: bool, words: Words) -> Sequence[Cell]:
         octets(peer.rx_bytes),
         count(peer.tx_packets),
         octets(peer.tx_bytes),
-        Text("\n").join(_notes(peer, words)),
+        _notes(peer, words),
     )
 
 
@@ -167,7 +167,7 @@ def _why(network: NetworkStatus) -> str:
     return f"{network.reason} ({network.holder} has it)" if network.holder else network.reason
 
 
-def _notes(peer: PeerStatus, words: Words) -> list[Text]:
+def _notes(peer: PeerStatus, words: Words) -> tuple[Text, ...]:
     notes = (
         (peer.user, words.text(f"user {peer.user}"), ""),
         (peer.conflict, "CONFLICT", BAD),
@@ -175,7 +175,7 @@ def _notes(peer: PeerStatus, words: Words) -> list[Text]:
         (peer.single_sends, "single sends", ODD),
         (peer.moves, f"moves {count(peer.moves)}", ""),
     )
-    return [Text(note, style) for present, note, style in notes if present]
+    return tuple(Text(note, style) for present, note, style in notes if present)
 
 
 def _by_address(peer: PeerStatus) -> tuple[int, int]:
@@ -265,9 +265,9 @@ def _source(source: SourceStatus, words: Words) -> Sequence[Cell]:
     )
 
 
-def source_notes(found: Iterable[SourceStatus], words: Words) -> Sequence[tuple[str, Cell]]:
+def source_notes(found: Iterable[SourceStatus], words: Words) -> Sequence[tuple[str, OneLine]]:
     """What is wrong with each: why it fails, and which entries were left out."""
-    notes: list[tuple[str, Cell]] = []
+    notes: list[tuple[str, OneLine]] = []
     for source in found:
         name = words.text(f"{source.name} {source.kind}")
         if source.error:

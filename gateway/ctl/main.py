@@ -7,9 +7,13 @@ before anything else is loaded.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gateway import __version__
 from gateway.protocol.instances import DEFAULT_RUN_DIRECTORY
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 INTERRUPTED = 130
 WATCH_SECONDS = 2.0
@@ -59,6 +63,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help=f"again every SECONDS (default {WATCH_SECONDS:g}) until Ctrl-C; with --json a"
         " line each time",
+    )
+    status.add_argument(
+        "--peer",
+        action="append",
+        type=_network,
+        default=[],
+        metavar="ADDRESS[/LENGTH]",
+        help="only peers with a tunnel address, a network or a remote address in it; repeatable",
     )
     status.add_argument("--quiet", action="store_true", help="print nothing: exit status only")
     commands.add_parser("list", help="one line per instance", allow_abbrev=False)
@@ -111,6 +123,17 @@ def _settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> N
         arguments.instance = arguments.name
     elif arguments.name not in (None, arguments.instance):
         parser.error(f"two instances: {arguments.instance} and {arguments.name}; name one or none")
+
+
+def _network(text: str) -> "IPv4Network | IPv6Network":
+    from ipaddress import ip_network  # noqa: PLC0415
+
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither an address nor a network: write ADDRESS or ADDRESS/LENGTH"
+        ) from None
 
 
 def _seconds(text: str) -> float:

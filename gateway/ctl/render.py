@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from gateway.ctl import bridges, listings, summaries
+from gateway.ctl.picking import Pick
 from gateway.ctl.tables import Listing, facts, fitted, reasons
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words, count
@@ -28,11 +29,13 @@ from gateway.protocol.status import (
     Status,
 )
 
+EVERY = Pick()
 
-def screen(statuses: Iterable[Status], look: Look) -> bytes:
-    """The screens of these instances, an empty line between two."""
+
+def screen(statuses: Iterable[Status], look: Look, pick: Pick = EVERY) -> bytes:
+    """The screens of these instances with the picked peers, an empty line between two."""
     console = _console(look)
-    page = _Page(console, Words(look.ascii_only))
+    page = _Page(console, Words(look.ascii_only), pick)
     with console.capture() as capture:
         for index, status in enumerate(statuses):
             if index:
@@ -72,6 +75,7 @@ def _encoded(drawn: str) -> bytes:
 class _Page:
     console: Console
     words: Words
+    pick: Pick
 
     def instance(self, status: Status) -> Iterator[RenderableType]:
         yield summaries.headline(status, self.words)
@@ -98,13 +102,15 @@ class _Page:
         if service.chain is not None:
             yield from self._chain(service.chain)
         if service.role == "server":
-            title = f"peers: {count(len(service.peers))}"
-            yield from self._listing(title, listings.peers(service.peers, self.words))
+            picked = self.pick.among(service.peers)
+            shown = f"{count(len(picked))} of " if self.pick else ""
+            title = f"peers: {shown}{count(len(service.peers))}"
+            yield from self._listing(title, listings.peers(picked, self.words))
         if service.sources:
             yield from self._listing("sources", listings.sources(service.sources, self.words))
             if notes := listings.source_notes(service.sources, self.words):
                 yield facts(notes)
-        if odd := _networks(service):
+        if odd := _networks(service, self.pick):
             title = f"advertised networks: {_standings(odd)}"
             yield from self._listing(title, listings.networks(odd, self.words))
         yield from self._listing("traffic", listings.traffic(service.counters, self.words))
@@ -157,12 +163,12 @@ class _Page:
             yield facts([("zero", ", ".join(names))])
 
 
-def _networks(service: ServiceStatus) -> list[tuple[str, NetworkStatus]]:
+def _networks(service: ServiceStatus, pick: Pick) -> list[tuple[str, NetworkStatus]]:
     """A client's networks; of a server's peers those that are not in use."""
     own = [("", network) for network in service.advertised]
     return own + [
         (peer.addresses[0] if peer.addresses else "", network)
-        for peer in service.peers
+        for peer in pick.among(service.peers)
         for network in peer.advertised
         if network.standing != "accepted"
     ]

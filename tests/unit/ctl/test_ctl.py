@@ -93,6 +93,32 @@ def test_json_of_one_is_the_status(run_dir: Path, capfd: pytest.CaptureFixture[s
     assert list(json.loads(out)) == list(as_json(SERVER))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        (["192.168.123.3"], {"192.168.123.3"}),
+        (["192.168.100.7"], {"192.168.123.2"}),
+        (["203.0.113.7"], {"192.168.123.2"}),
+        (["192.168.123.2/31", "10.0.0.0/8"], {"192.168.123.2", "192.168.123.3"}),
+        (["10.0.0.1"], set()),
+    ],
+)
+def test_picked_peers(
+    wanted: list[str], shown: set[str], run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["status", "a", *(f"--peer={each}" for each in wanted)]
+    with fake_gateway(run_dir, "a", SERVER):
+        assert main(arguments) == 0
+        screen = capfd.readouterr().out
+        assert main([*arguments, "--json"]) == 0
+    (service,) = json.loads(capfd.readouterr().out)["services"]
+    assert {peer["addresses"][0] for peer in service["peers"]} == shown
+    everybody = {peer.addresses[0] for peer in SERVER.services[0].peers}
+    assert f"peers: {len(shown)} of {len(everybody)}\n" in screen
+    part = screen.partition("peers: ")[2].partition("\ntraffic")[0]
+    assert {each for each in everybody if f"  {each} " in part} == shown
+
+
 def test_json_of_all_is_an_object(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with fake_gateway(run_dir, "a", CLIENT):
         assert main(["status", "--json"]) == 0
@@ -182,6 +208,7 @@ def test_no_permission(
         (["status", "--watch", "nan"], "not a number of seconds"),
         (["status", "--quiet", "--json"], "--quiet prints nothing"),
         (["status", "--js"], "unrecognized"),
+        (["status", "--peer", "alice"], "neither an address nor a network"),
     ],
 )
 def test_a_wrong_command_line(
