@@ -245,6 +245,11 @@ class Uplink:
         """The kernel said ENETUNREACH or EADDRNOTAVAIL: our own address went."""
         self._lose(now)
 
+    def renewed(self, now: float) -> None:
+        """The way to the endpoint is a new one, at whose end nobody knows us: register there."""
+        if self.endpoint is not None and self.state is not State.RESOLVING:
+            self._register(self._current, self.endpoint, REGISTER_PATIENCE, now)
+
     def due(self) -> float | None:
         """When `advance` is needed next; None: only an event can bring anything."""
         at = min(self._ask_at, self._heartbeat_at, self._lost_at, self._probe_at, self._check_at)

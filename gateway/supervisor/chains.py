@@ -99,8 +99,8 @@ class ChainClient:
         self._is_own = False
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
 
-    def start(self, loop: Loop, keep_outside: KeepOutside, register: Callable[[], None]) -> None:
-        """`register` has the uplink register anew."""
+    def start(self, loop: Loop, keep_outside: KeepOutside, register: Callable[[int], None]) -> None:
+        """`register` has the uplink register anew, if it uses this port."""
         self._loop = loop
         self._keep_outside = keep_outside
         self._register = register
@@ -168,7 +168,7 @@ class ChainClient:
             return
         if now.state in ("open", "up") and state not in ("open", "up"):
             self._tell(logging.INFO, "chain-open", now)
-            self._register()
+            self._register(self.opened.legs[now.leg].getsockname()[1])
         elif now.state == "waiting":
             self._tell(logging.WARNING, "chain-lost", now)
 

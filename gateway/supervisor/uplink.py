@@ -131,10 +131,11 @@ class UplinkDriver:
             self.machine.source_gone(self._loop.boot)
         self._act()
 
-    def register(self) -> None:
-        """Begin anew from another port: the way to the server is another one."""
-        self.machine.source_gone(self._loop.boot)
-        self._act()
+    def register(self, port: int) -> None:
+        """The way behind this port is a new one: register anew there, if it is in use."""
+        if self.machine.endpoint is not None and self.machine.endpoint.port == port:
+            self.machine.renewed(self._loop.boot)
+            self._act()
 
     def tick(self) -> None:
         """Notice a change of the host's own address. A few times a second."""

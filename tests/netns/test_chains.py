@@ -54,6 +54,8 @@ def test_two_carriers_and_what_the_status_says(network):
     assert first["pin"].startswith("sha256:")
     assert second["pin"] == ""
     assert "NOTHING IS VERIFIED" in one.process.output()
+    assert "uplink-lost" not in one.process.output(), "nothing was lost: it had never been up"
+    assert one.service()["uplink"]["reconnects"] == 0
     chain = one.service()["chain"]
     wait_for(lambda: one.service()["chain"]["legs"][0]["rtt_ms"], 5.0, "the round trip")
     (leg,) = one.service()["chain"]["legs"]

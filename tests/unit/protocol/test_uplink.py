@@ -170,6 +170,35 @@ def test_a_source_that_went_reconnects_at_once() -> None:
     assert len(it.sent_since(begin)) == 1
 
 
+def test_a_new_way_to_the_server_is_no_loss() -> None:
+    """What was sent before it was there went nowhere: it is said anew at once."""
+    it = world(ttl=10, answering=set(), resolve_time=0).start().run(0.2)
+    it.answering.add(E1)
+    it.event(it.uplink.renewed)
+
+    assert state_of(it) == "registering"
+    assert it.ports == 1
+    it.run(0.1)
+    assert state_of(it) == "up"
+    assert it.uplink.reconnects == 0
+
+    it.event(it.uplink.renewed)
+    assert state_of(it) == "registering"
+    it.run(0.1)
+    assert state_of(it) == "up"
+    assert (it.uplink.reconnects, it.ports) == (1, 2)
+    assert [standing.fails for standing in it.uplink.standings()] == [0]
+
+
+def test_a_new_way_ends_the_search() -> None:
+    it = world(ttl=1, answering=set(), resolve_time=0).start().run(3.6)
+    assert state_of(it) == "lost"
+    it.answering.add(E1)
+    it.event(it.uplink.renewed)
+    it.run(0.1)
+    assert state_of(it) == "up"
+
+
 def test_a_network_that_is_gone_is_tried_at_probe_rate() -> None:
     it = world(ttl=10).start().run(5)
     it.unreachable = True
@@ -387,6 +416,7 @@ def test_events_before_anything_was_sent_are_nothing() -> None:
     uplink.ack(0.1, OUTSIDE)
     uplink.refused(0.2)
     uplink.source_gone(0.3)
+    uplink.renewed(0.4)
 
     assert uplink.state is State.RESOLVING
     assert uplink.actions() == []

@@ -114,3 +114,16 @@ def test_the_spare_socket_asks_the_others(stage):
     assert moved not in (used, spare)
     it.ack(1)
     assert [standing.state for standing in it.driver.machine.standings()] == ["unknown", "used"]
+
+
+def test_only_a_new_way_to_the_server_in_use_counts(stage):
+    it = stage("fifo")
+    _, before = it.heard(0)
+    it.ack(0)
+    it.driver.register(it.ports[1])
+    assert it.driver.machine.state is State.UP
+
+    it.driver.register(it.ports[0])
+    _, after = it.heard(0)
+    assert after != before
+    assert it.driver.machine.state is State.REGISTERING
