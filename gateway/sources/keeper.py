@@ -3,7 +3,9 @@
 Each source of each auther and router has a keeper and a task of its own, so that one
 which is slow, broken or gone holds up no other. A failure changes the state only. What
 was loaded stays until a load succeeds; before the first success there is nothing, so
-nobody is let in by such a source.
+nobody is let in by such a source. What has entries and not one that can be used is such
+a failure, status 200 or not: an error page must not put everybody out. An empty source
+is an empty table.
 
 A source that failed is tried again after 1, 2, 4... seconds, 60 or `reload` at most,
 even with `reload` 0: GOST would never look again.
@@ -148,6 +150,8 @@ class Keeper(Generic[K, R]):
         parsed = self._kept.parse(raw, self._kept.label)
         if len(parsed.table) > ENTRY_LIMIT:
             raise SourceError(f"it has more than {ENTRY_LIMIT:,} entries")
+        if parsed.problem_count and not parsed.table:
+            raise SourceError(_useless(parsed))
         new, old = parsed.table, self._parsed.table
         changed = {key: value for key, value in new.items() if old.get(key) != value}
         removed = [key for key in old if key not in new]
@@ -196,6 +200,12 @@ class Keeper(Generic[K, R]):
             problems=tuple(parsed.problems),
             problem_count=parsed.problem_count,
         )
+
+
+def _useless(parsed: Parsed[K]) -> str:
+    count = parsed.problem_count
+    many = "its only entry cannot" if count == 1 else f"none of its {count:,} entries can"
+    return f"{many} be used: {parsed.problems[0]}"
 
 
 class Inline(Generic[K]):

@@ -7,7 +7,8 @@ Routes, one a line: `NETWORK GATEWAY`, with blanks or tabs between; `#` begins a
 anywhere. A network without a length is one address.
 
 What is malformed is left out and becomes a line with its place and the reason. The rest
-stays. No such line shows a word of a credential, which may be a password out of place.
+stays. No such line shows a word of a credential, which may be a password out of place;
+nor what is no gateway of a route: the file may be one of credentials.
 """
 
 import io
@@ -159,7 +160,7 @@ def _add_route(parsed: Parsed[Prefixed], place: str, words: list[bytes]) -> None
         return
     gateway = address_of(words[1])
     if gateway is None:
-        parsed.complain(place, f"{_text(words[1])} is not an IP address: write a peer's")
+        parsed.complain(place, f"the gateway of {_text(words[0])} is not an IP address")
         return
     if (prefix[0][:12] == V4_MAPPED) != (gateway[:12] == V4_MAPPED):
         parsed.complain(place, f"{_text(words[1])} is a gateway of the other IP version")

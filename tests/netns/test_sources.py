@@ -4,6 +4,7 @@ Redis and the web server are processes on the server's own host.
 """
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -136,7 +137,8 @@ def test_http_slow_and_wrong_and_never(net):
     pytest.importorskip("aiohttp")
     with web(net) as answer:
         body = net.lab.directory / "web" / "body"
-        put(body, f"{C1} one\n{C2} two\n")
+        text = f"{C1} one\n{C2} two\n{LAN1} {C1}\n"  # each source leaves the other's lines out
+        put(body, text)
         place = f"http: {{url: 'http://127.0.0.1:{WEB_PORT}/', timeout: 2s}}"
         server = hub(net, auther=place, router=place)
         two_clients(net)
@@ -145,6 +147,11 @@ def test_http_slow_and_wrong_and_never(net):
             wait_for(lambda: "status 500" in source(server, "http")["error"], 5.0, "the error")
             assert server.status()["health"] == "degraded"
             assert "what was read" in server.status()["problems"][0]
+            put(body, "<html>please sign in</html>\n")
+            answer("ok")
+            wait_for(lambda: "its only entry" in source(server, "http")["error"], 5.0, "the page")
+            assert server.status()["health"] == "degraded"
+            put(body, text)
             answer("never")
             wait_for(lambda: "no whole answer" in source(server, "http")["error"], 9.0, "never")
             age = source(server, "http")["age_seconds"]
@@ -152,7 +159,7 @@ def test_http_slow_and_wrong_and_never(net):
             wait_for(lambda: source(server, "http")["age_seconds"] < age, 9.0, "a slow answer")
             wait_for(lambda: server.status()["health"] == "healthy", 9.0, "health")
         assert "event=source-failed" in server.process.output()
-        assert "one" not in server.process.output().split()
+        assert not {"one", "two"} & set(re.findall(r"\w+", server.process.output()))
 
 
 def test_redis_stopped_and_started(net):

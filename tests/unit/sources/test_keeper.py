@@ -6,6 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from gateway.config.model import Credential, Route
 from gateway.protocol.packet import pack_address, pack_network
 from gateway.sources import keeper
@@ -123,6 +125,40 @@ def test_a_file_that_vanishes_keeps_its_table_and_says_since_when(
             sources.refresh()
             well = await receiver.next_state("staff", "file")
             assert (well.error, well.failing_since) == ("", None)
+            assert receiver.authers["staff"].get(a16("10.0.0.2")) is None
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("useless", "said"),
+    [
+        ("<html>\n<p>Please sign in\n", "none of its 2 entries can be used"),
+        ("alice secret\n", "its only entry cannot be used"),
+    ],
+)
+def test_a_source_without_one_good_entry_has_failed_and_an_empty_one_is_empty(
+    run, keep, tmp_path: Path, useless: str, said: str
+) -> None:
+    file = tmp_path / "users"
+    file.write_text("10.0.0.2 a\n")
+    spec = AutherSpec("staff", file=FileSpec(str(file)))
+
+    async def body() -> None:
+        async with keep([spec]) as (sources, receiver):
+            good = await receiver.state("staff", "file")
+            file.write_text(useless)
+            sources.refresh()
+            bad = await receiver.next_state("staff", "file")
+            assert bad.error.startswith(f"{said}: {file}:1: ")
+            assert "secret" not in bad.error
+            assert (bad.loaded_at, bad.entries) == (good.loaded_at, 1)
+            assert receiver.authers["staff"].get(a16("10.0.0.2")) == b"a"
+
+            file.write_text("# nobody any more\n")
+            sources.refresh()
+            empty = await receiver.next_state("staff", "file")
+            assert (empty.error, empty.entries) == ("", 0)
             assert receiver.authers["staff"].get(a16("10.0.0.2")) is None
 
     run(body())

@@ -165,7 +165,7 @@ def test_what_is_no_route_and_no_problem(line: bytes) -> None:
         (b"10.1.0.0/ 10.0.0.2", "is not a network"),
         (b"::ffff:10.1.0.0/112 10.0.0.2", "is not a network"),
         (b"lan 10.0.0.2", '"lan" is not a network'),
-        (b"10.1.0.0/16 site-a", '"site-a" is not an IP address'),
+        (b"10.1.0.0/16 site-a", 'the gateway of "10.1.0.0/16" is not an IP address'),
         (b"10.1.0.0/16 fd::2", "other IP version"),
         (b"fd::/16 10.0.0.2", "other IP version"),
         (b"\xff\x1b[31m 10.0.0.2", "is not a network"),
