@@ -1,5 +1,8 @@
 """Looking for a server that answers: whom to ask next, and how long to wait for it.
 
+A refused probe is followed at once by one elsewhere, but not twice for one endpoint of a
+loss: a host that refuses is asked as seldom as one that is silent.
+
 The last good endpoint comes first, then the others of its target. The target has failed
 with that; when it has failed as often as the selector allows, the next one has its turn,
 and when all rest, the one that failed longest ago.
@@ -42,13 +45,28 @@ class Probing:
         self._key = key
         self._random = random
         self._turn: list[Endpoint] = []
+        self._ahead: tuple[Known, Endpoint] | None = None
+        self._refusing: set[Endpoint | None] = set()
 
     def begin(self) -> None:
         """The server was lost just now."""
         self.count = 0
+        self._ahead = None
+        self._refusing.clear()
+
+    def refused(self, used: Known, endpoint: Endpoint | None, now: float) -> bool:
+        """The host said that nobody is at the endpoint: whether the next one need not wait."""
+        if not self.count or self._ahead is not None or endpoint in self._refusing:
+            return False
+        self._refusing.add(endpoint)
+        self._ahead = self.next(used, endpoint, now)
+        return self._ahead[1] not in self._refusing
 
     def next(self, used: Known, endpoint: Endpoint | None, now: float) -> tuple[Known, Endpoint]:
         """Whom to ask after `used` at `endpoint`. Some target has an endpoint."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
         if self.count == 0:
             self._turn = used.beginning_with(endpoint)
         self.count += 1

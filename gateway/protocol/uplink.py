@@ -18,7 +18,8 @@ and when one of them takes over, is `standby`'s. With `parallel` all are asked a
 from the spare socket, and the first that answers is used.
 
 Names are resolved anew meanwhile, at most once a second each; no answer is waited for,
-an empty one changes nothing. Refusals never hasten a probe, so they cannot spin. With
+an empty one changes nothing. A refused probe is followed at once by one elsewhere, but
+each endpoint does that only once for a loss, so refusals cannot spin. With
 keepalive off silence means nothing: one heartbeat at start, and nothing more until the
 kernel says that it went nowhere.
 
@@ -239,6 +240,8 @@ class Uplink:
 
     def refused(self, now: float) -> None:
         """The kernel said ECONNREFUSED: nobody listens there."""
+        if self.state is State.LOST and self._probing.refused(self._current, self.endpoint, now):
+            self._probe_at = now
         self._lose(now)
 
     def source_gone(self, now: float) -> None:

@@ -220,12 +220,12 @@ happenings = st.lists(
 
 @given(happenings, st.sampled_from(STRATEGIES), st.booleans(), st.integers(0, 3), st.booleans())
 def test_whatever_happens_it_neither_spins_nor_sleeps(story, strategy, keepalive, backups, random):
-    """At most one heartbeat beside those that time asks for, for each that answered."""
+    """At most one heartbeat beside those that time asks for, for each that answered, or refused."""
     nodes = [Node(backup=index >= 3 - backups) for index in range(3)]
     generator = Random(3 if random else 4).random
     selector = Selector(strategy, nodes, generator, fail_timeout=3.0)
     uplink = Uplink((S1, S2, S3), 2, keepalive, generator, selector, b"key")
-    now, sent, moves, checks = 0.0, [], 0, 0
+    now, sent, moves, refusals, checks = 0.0, [], 0, 0, 0
     connected = None
 
     def drain() -> None:
@@ -249,6 +249,7 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(story, strategy, keepalive
     for what, pause in story:
         where = {"one": E1, "two": E2, "three": E4}.get(what)
         before = uplink.endpoint
+        refusals += what == "refused"
         if where is not None:
             uplink.checked(now, where)
             moves += uplink.endpoint != before
@@ -267,7 +268,7 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(story, strategy, keepalive
         now = end
         assert uplink.due() is not None or state_of_uplink(uplink) == "unwatched"
     short = [b - a for a, b in pairwise(sent) if b - a < PROBE_INTERVAL - PROBE_JITTER - 1e-9]
-    assert len(short) <= 2 * moves
+    assert len(short) <= 2 * (moves + refusals)
     assert checks <= 2 * len(sent) + 3 * now + 4
 
 

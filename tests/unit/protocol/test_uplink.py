@@ -147,6 +147,31 @@ def test_refusals_in_a_hail_do_not_hasten_the_probes() -> None:
     assert 17 <= len(it.sent_since(begin)) <= 26
 
 
+def test_who_refuses_for_good_is_left_within_a_second() -> None:
+    """The loss, a probe to where it was up, and at once another to the next one."""
+    it = world(S1, S2, names={S1: [E1], S2: [E2]}).start().run(5)
+    assert it.uplink.endpoint == E1
+    it.answering = {E2}
+    it.refusing = {E1}
+    lost = it.now
+    it.event(it.uplink.refused)
+
+    it.run(0.7)
+    assert state_of(it) == "up"
+    assert it.uplink.endpoint == E2
+    assert [endpoint for at, endpoint in it.sent if at >= lost] == [E1, E2]
+
+
+def test_all_who_refuse_are_asked_no_faster_than_by_turns() -> None:
+    it = world(S1, S2, names={S1: [E1, E2], S2: [E3]}).start().run(5)
+    it.answering, it.refusing = set(), {E1, E2, E3}
+    lost = it.now
+    it.event(it.uplink.refused)
+
+    it.run(10)
+    assert len(it.sent_since(lost)) <= 3 + 10 / (PROBE_INTERVAL - PROBE_JITTER)
+
+
 def test_a_refusal_right_after_an_ack_waits_for_the_next_probe() -> None:
     """A server whose acks come but whose port refuses data: one probe per turn, no more."""
     it = world(ttl=10).start().run(3)
@@ -443,11 +468,11 @@ events = st.lists(
 def test_whatever_happens_it_neither_spins_nor_sleeps(
     happenings: list[tuple[str, float]], keepalive: bool, count: int
 ) -> None:
-    """Heartbeats never come faster than probes; somebody who watches always has a next time."""
+    """To one endpoint heartbeats never come faster than probes; who watches has a next time."""
     targets = (S1, S2)[:count]
     uplink = Uplink(targets, 2, keepalive, Random(3).random)
     now, sent, asked = 0.0, [], {S1: -inf, S2: -inf}
-    connected = False
+    connected: Endpoint | None = None
 
     def drain() -> None:
         nonlocal connected
@@ -455,9 +480,9 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(
             match action:
                 case SendHeartbeat():
                     assert connected
-                    sent.append(now)
-                case Connect():
-                    connected = True
+                    sent.append((connected, now))
+                case Connect(endpoint):
+                    connected = endpoint
                 case Resolve(target):
                     assert now - asked[target] >= 1 - 1e-9
                     asked[target] = now
@@ -488,5 +513,6 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(
         assert uplink.due() is not None or uplink.state is State.UNWATCHED
         assert uplink.heartbeats == len(sent)
 
-    gaps = [b - a for a, b in pairwise(sent)]
-    assert all(gap >= PROBE_INTERVAL - PROBE_JITTER - 1e-9 for gap in gaps)
+    for endpoint in (E1, E2):
+        gaps = [b - a for a, b in pairwise(at for where, at in sent if where == endpoint)]
+        assert all(gap >= PROBE_INTERVAL - PROBE_JITTER - 1e-9 for gap in gaps)
