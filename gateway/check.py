@@ -9,55 +9,47 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.config.model import (
-    Address,
-    AutherSpec,
-    Config,
-    Interface,
-    Network,
-    RouterSpec,
-    Service,
-)
+from gateway.config.model import AutherSpec, Config, Interface, RouterSpec, Service
 from gateway.config.nets import cannot_be_a_peer
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import DEFAULT_USERS
-from gateway.protocol.packet import is_v4, unpack_address
-from gateway.sources.errors import SourceError
-from gateway.sources.files import read_file
-from gateway.sources.parse import PROBLEMS_KEPT, Parsed, credentials_of_text, routes_of_text
+from gateway.protocol.packet import pack_address, pack_network, unpack_address
+from gateway.sources.look import Files, credentials_lines, first, network_of, routes_lines
+from gateway.sources.parse import credentials_of_config, routes_of_config
 from gateway.sources.tables import Prefixed
 
 NAMESPACES = Path("/run/netns")
 DEVICES = Path("/sys/class/net")
 
 Spec = TypeVar("Spec", AutherSpec, RouterSpec)
-K = TypeVar("K")
 Nets = tuple[Interface, ...]
 
 
 def look(config: Config) -> list[str]:
     """One line for each thing that will not work as it is here."""
     lines = [*_user(config)]
-    reader = _reader(config)
+    reader, files = _reader(config), Files()
     for service in config.services:
         lines += _host(service)
     for auther, nets in _together((a, s.nets) for s in config.services for a in s.authers):
         lines += _packages(f'auther "{auther.name}"', auther)
-        lines += _credentials(auther, nets)
+        if auther.file is not None:
+            lines += credentials_lines(files.credentials(auther.file.path), nets)
         lines += _readable(auther, reader)
     routers = ((s.router, s.nets) for s in config.services if s.router is not None)
     for router, nets in _together(routers):
         lines += _packages(f'router "{router.name}"', router)
-        lines += _routes(router, nets)
+        if router.file is not None:
+            lines += routes_lines(files.routes(router.file.path), nets)
         lines += _readable(router, reader)
     for service in config.services:
-        lines += _gateways(service)
+        lines += _gateways(service, files)
     return lines
 
 
@@ -129,126 +121,54 @@ def _packages(whose: str, spec: AutherSpec | RouterSpec) -> Iterator[str]:
             yield f"{whose} needs the Python package {package}, an extra: {remedy}"
 
 
-def _credentials(auther: AutherSpec, nets: Nets) -> Iterator[str]:
-    if auther.file is None:
-        return
-    path = auther.file.path
-    try:
-        raw = read_file(path)
-        parsed = credentials_of_text(raw, path)
-    except SourceError as error:
-        yield f"{path}: {error}"
-        return
-    yield from _problems(path, parsed)
-    own = {net.ip for net in nets}
-    wrong = {}
-    for a16 in parsed.table:
-        address = unpack_address(a16)
-        if address in own:
-            wrong[a16] = f"{address} is the server's own address"
-        elif problem := cannot_be_a_peer(address, nets):
-            wrong[a16] = f"{address} {problem}"
-    yield from _first(path, _placed(path, raw, credentials_of_text, wrong))
-
-
-def _routes(router: RouterSpec, nets: Nets) -> Iterator[str]:
-    if router.file is None:
-        return
-    path = router.file.path
-    try:
-        raw = read_file(path)
-        parsed = routes_of_text(raw, path)
-    except SourceError as error:
-        yield f"{path}: {error}"
-        return
-    yield from _problems(path, parsed)
-    own = {net.ip for net in nets}
-    wrong = {}
-    for prefix, a16 in parsed.table.items():
-        gateway = unpack_address(a16)
-        if gateway in own:
-            wrong[prefix] = f"{_network(prefix)}: {gateway} is this host itself"
-        elif problem := cannot_be_a_peer(gateway, nets):
-            wrong[prefix] = f"{_network(prefix)}: {gateway} {problem}"
-    yield from _first(path, _placed(path, raw, routes_of_text, wrong))
-
-
-def _placed(
-    path: str, raw: bytes, parse: Callable[[bytes, str], Parsed[K]], wrong: Mapping[K, str]
-) -> list[str]:
-    """Each with the line where it stands first."""
-    numbers: dict[K, int] = {}
-    for number, line in enumerate(raw.split(b"\n") if wrong else (), 1):
-        for key in parse(line, path).table:
-            numbers.setdefault(key, number)
-    return [f"{path}:{numbers[key]}: {text}" for key, text in wrong.items()]
-
-
-def _gateways(service: Service) -> Iterator[str]:
+def _gateways(service: Service, files: Files) -> Iterator[str]:
     """Gateways that nobody can be, where every credential can be known from here."""
-    known = _usernames(service)
+    known = _usernames(service, files)
     if known is None or service.role is Role.CLIENT:
         return
     wrong = []
-    for where, network, gateway in _told(service):
-        unknown = gateway not in known and not cannot_be_a_peer(gateway, service.nets)
-        if unknown and gateway not in {net.ip for net in service.nets}:
-            wrong.append(f"{where}: {network}: {gateway} has no credential: no client can have it")
-    yield from _first(service.place, wrong)
+    own = {net.ip for net in service.nets}
+    for where, network, a16 in _told(service, files):
+        gateway = unpack_address(a16) if a16 not in known else None
+        if gateway is None or gateway in own or cannot_be_a_peer(gateway, service.nets):
+            continue
+        shown = network_of(network)
+        wrong.append(f"{where}: {shown}: {gateway} has no credential: no client can have it")
+    yield from first(service.place, wrong)
 
 
-def _usernames(service: Service) -> set[Address] | None:
-    """The addresses that have a credential; None where auth is off, or others know them."""
+def _usernames(service: Service, files: Files) -> set[bytes] | None:
+    """Who has a credential, by a16; None where auth is off, or others know them."""
     if service.credentials is None:
         return None
-    known = {ip_address(each.username) for each in service.credentials}
+    known = {pack_address(ip_address(each.username)) for each in service.credentials}
     for auther in service.authers:
         if auther.redis is not None or auther.http is not None or auther.plugin is not None:
             return None
-        known |= {ip_address(each.username) for each in auther.inline}
+        known |= credentials_of_config(auther.inline).table.keys()
         if auther.file is not None:
-            try:
-                parsed = credentials_of_text(read_file(auther.file.path), auther.file.path)
-            except SourceError:
+            loaded = files.credentials(auther.file.path)
+            if loaded.error:
                 return None
-            known |= {unpack_address(a16) for a16 in parsed.table}
+            known |= loaded.parsed.table.keys()
     return known
 
 
-def _told(service: Service) -> Iterator[tuple[str, Network, Address]]:
-    """What the server is told of networks: where, which, by way of whom."""
+def _told(service: Service, files: Files) -> Iterator[tuple[str, Prefixed, bytes]]:
+    """What the server is told of networks: where, which, by way of whom (a16)."""
+    router = service.router
     for route in service.routes:
         if route.gateway is not None:
-            yield f"{service.place}: route", route.network, route.gateway
-    if service.router is None:
+            yield (
+                f"{service.place}: route",
+                pack_network(route.network),
+                pack_address(route.gateway),
+            )
+    if router is None:
         return
-    for route in service.router.inline:
-        if route.gateway is not None:
-            yield f'router "{service.router.name}"', route.network, route.gateway
-    if service.router.file is not None:
-        path = service.router.file.path
-        try:
-            parsed = routes_of_text(read_file(path), path)
-        except SourceError:
-            return
-        for prefix, a16 in parsed.table.items():
-            yield path, _network(prefix), unpack_address(a16)
-
-
-def _problems(path: str, parsed: Parsed[bytes] | Parsed[Prefixed]) -> Iterator[str]:
-    yield from parsed.problems
-    if parsed.problem_count > len(parsed.problems):
-        yield f"{path}: and {parsed.problem_count - len(parsed.problems):,} more like these"
-
-
-def _first(path: str, lines: Sequence[str]) -> Iterator[str]:
-    yield from lines[:PROBLEMS_KEPT]
-    if len(lines) > PROBLEMS_KEPT:
-        yield f"{path}: and {len(lines) - PROBLEMS_KEPT:,} more like these"
-
-
-def _network(prefix: Prefixed) -> Network:
-    a16, length = prefix
-    if is_v4(a16):
-        return ip_network(f"{unpack_address(a16)}/{length - 96}")
-    return IPv6Network((a16, length))
+    for prefix, a16 in routes_of_config(router.inline).table.items():
+        yield f'router "{router.name}"', prefix, a16
+    if router.file is not None:
+        path = router.file.path
+        for prefix, a16 in files.routes(path).parsed.table.items():
+            yield path, prefix, a16
