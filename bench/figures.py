@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hosts import Host
 from lab import Lab
 from subjects import Running
 from traffic import Mode, TrafficError, flood, ping, tcp
@@ -18,6 +19,10 @@ Measure = Callable[[Lab, Running, float], float]
 """(lab, subject, seconds to spend) -> the number."""
 
 GIGA = 1e9
+
+CONGESTION = "cubic"
+"""Of the measured TCP flows, whatever the host prefers: the kernel's own default, and it fills a
+path. BBR sends at the rate it believes in, which a path of programs that take turns misleads."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,20 @@ class Target:
         return above and (self.high is None or ratio <= self.high)
 
 
+def _flow(client: Host, server: Host, address: str, **how: Any) -> float:
+    return tcp(client, server, address, congestion=CONGESTION, **how) / GIGA
+
+
 def _up(lab: Lab, subject: Running, seconds: float) -> float:
-    return tcp(lab.clients[0], lab.server, subject.server, seconds=seconds) / GIGA
+    return _flow(lab.clients[0], lab.server, subject.server, seconds=seconds)
 
 
 def _down(lab: Lab, subject: Running, seconds: float) -> float:
-    return tcp(lab.clients[0], lab.server, subject.server, seconds=seconds, reverse=True) / GIGA
+    return _flow(lab.clients[0], lab.server, subject.server, seconds=seconds, reverse=True)
 
 
 def _across(lab: Lab, subject: Running, seconds: float) -> float:
-    return tcp(lab.clients[0], lab.clients[1], subject.clients[1], seconds=seconds) / GIGA
+    return _flow(lab.clients[0], lab.clients[1], subject.clients[1], seconds=seconds)
 
 
 def _small(mode: Mode) -> Measure:

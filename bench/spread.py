@@ -7,8 +7,8 @@ each has an outer source port of its own; a TUN client would have one.
 from typing import Any
 
 from lab import Lab
-from programs import listening, wait_for
-from subjects import PORT, server_url, spawn, status
+from programs import wait_for
+from subjects import PORT, healthy, server_url, spawn, status
 from traffic import flows
 
 FLOWS = 64
@@ -19,7 +19,7 @@ def spread(lab: Lab, workers: int, cpus: int) -> dict[str, Any]:
     """Start the server with `workers`, send, and say what each worker received."""
     process = spawn("gateway", lab, lab.server, server_url(f"&workers={workers}"))
     try:
-        wait_for(lambda: listening(process, PORT, "udp"), 5.0, f"the server with {workers} workers")
+        wait_for(lambda: healthy(lab, lab.server), 10.0, f"the server with {workers} workers")
         traffic = flows(lab.clients[0], lab.near_address(1), PORT, count=FLOWS, packets=PACKETS)
         sockets = _sockets(lab)
         service = status(lab, lab.server)["services"][0]

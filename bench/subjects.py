@@ -10,6 +10,7 @@ reach each other. The tunnel network is the recipe's, 192.168.123.0/24.
 
 import json
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +115,15 @@ def _answers(host: Host, address: str) -> bool:
 
 def status(lab: Lab, host: Host) -> dict[str, Any]:
     """The report of `gateway-ctl status --json` about the gateway on `host`."""
-    done = host.run(
-        beside_python("gateway-ctl"), "status", instance(lab, host), "--json",
-        check=False,
-    )  # fmt: skip
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(_ask(lab, host).stdout)
     return report
+
+
+def healthy(lab: Lab, host: Host) -> bool:
+    """Whether the gateway on `host` runs and lacks nothing."""
+    return _ask(lab, host).returncode == 0
+
+
+def _ask(lab: Lab, host: Host) -> subprocess.CompletedProcess[str]:
+    command = [beside_python("gateway-ctl"), "status", instance(lab, host), "--json"]
+    return host.run(*command, check=False)

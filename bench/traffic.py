@@ -61,10 +61,12 @@ def tcp(
     source: str = "",
     seconds: float = 3.0,
     reverse: bool = False,
+    congestion: str = "",
 ) -> float:
     """Bits per second of one TCP flow, as the receiver saw them.
 
     From `client` to `server` at `address`; with `reverse` the other way round.
+    `congestion` names the sender's congestion control; "" is the host's choice.
     """
     port = str(_IPERF_PORT)
     listener = server.spawn("iperf3", "-s", "-1", "-B", address, "-p", port)
@@ -74,6 +76,7 @@ def tcp(
         command += ["-t", str(max(1, round(seconds)))]  # whole seconds; 0 would mean for ever
         command += ["-B", source] if source else []
         command += ["-R"] if reverse else []
+        command += ["-C", congestion] if congestion else []
         report = json.loads(_checked(client, command, seconds + 15.0))
     finally:
         listener.stop()
