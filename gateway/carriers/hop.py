@@ -105,5 +105,6 @@ class RelayStream(Stream):
         if self._ended:
             return
         self._ended = True
-        if self._receiver is not None:
-            self._receiver.on_end(reason)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.on_end(reason)

@@ -257,10 +257,10 @@ class Session(Stream):
     # The stream
 
     def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
         if self.reason is not None:
             self._loop.call_soon(receiver.on_end, self.reason)
             return
+        self._receiver = receiver
         self._loop.call_soon(self.turn)
 
     @property
@@ -303,8 +303,10 @@ class Session(Stream):
         if self._kcp.kin and not self._kcp.left:
             self._wire.send([kcp.farewell(self.conv)], self.address)
         self._tell_ended(self)
-        if self._receiver:
-            self._loop.call_soon(self._receiver.on_end, self.reason)
+        del self._tell_ended
+        receiver, self._receiver = self._receiver, None
+        if receiver:
+            self._loop.call_soon(receiver.on_end, self.reason)
 
 
 def smux_options(options: KcpOptions) -> smux_frames.Options:

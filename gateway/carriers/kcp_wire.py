@@ -77,6 +77,11 @@ class Wire:
         if self._sock.fileno() >= 0:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
+            self._loop.call_soon(self._let_go)  # not now: it may be in the middle of a burst
+
+    def _let_go(self) -> None:
+        """Its owner is freed with his last user, and so is the arena."""
+        del self._owner
 
     def send(self, packets: list[bytes], address: Address | None, group: int = _GROUP) -> None:
         """Seal these and send them, at most `group` in one call; None: where it is connected."""

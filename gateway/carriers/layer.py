@@ -71,6 +71,7 @@ class Layer(Stream):
         self._lower.close()
         if done:
             self._ended = reason
+            self._let_go()
             done(error)
             return
         self._finish(reason)
@@ -80,8 +81,13 @@ class Layer(Stream):
             return
         self._ended = reason
         self._lower.close()
-        if self._receiver:
-            self._receiver.on_end(reason)
+        receiver, self._receiver = self._receiver, None
+        self._let_go()
+        if receiver:
+            receiver.on_end(reason)
+
+    def _let_go(self) -> None:
+        """It has ended: drop what refers back to it, so that it is freed with its last user."""
 
     def on_data(self, data: bytes | bytearray | memoryview) -> None:
         if self._ended is not None or self._closing:
@@ -105,10 +111,10 @@ class Layer(Stream):
         self._finish(reason)
 
     def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
         if self._ended is not None:
             self._loop.call_soon(receiver.on_end, self._ended)
             return
+        self._receiver = receiver
         self.resume()
 
     def pause(self) -> None:

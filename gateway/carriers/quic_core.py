@@ -90,6 +90,12 @@ class Connection(QuicConnection):
         if not self._held:
             super()._drain_core()
 
+    def let_go(self) -> None:
+        """It has ended: the parts of the library, which refer to each other, are freed with it."""
+        bridge, self._tls = self._tls, None
+        if bridge is not None:
+            del bridge.tls
+
     @property
     def over(self) -> ConnectionTerminated | None:
         """Why it is closed, or is being closed."""

@@ -258,6 +258,7 @@ class Session(Link):
         self._unborn.clear()
         for stream in streams:
             stream.finish(f"quic: {reason}" if reason else "")
+        self.loop.call_soon(self.connection.let_go)  # not now: it may be in use
 
     def _born(self, stream: QuicStream) -> int:
         if stream.sid is None:

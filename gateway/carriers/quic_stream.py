@@ -58,10 +58,10 @@ class QuicStream(Stream):
         self._last_call: asyncio.TimerHandle | None = None
 
     def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
         if self._ended is not None:
             self._session.loop.call_soon(receiver.on_end, self._ended)
             return
+        self._receiver = receiver
         self.resume()
 
     def write(self, data: Buffer) -> None:
@@ -127,9 +127,9 @@ class QuicStream(Stream):
         self.kept_size = 0
         if self._last_call:
             self._last_call.cancel()
-        if self._receiver:
-            self._receiver.on_end(reason)
-            self._receiver = None
+        receiver, self._receiver = self._receiver, None
+        if receiver:
+            receiver.on_end(reason)
 
     def _release(self) -> None:
         while self._kept and not self._held and self._receiver and not self.is_closing:

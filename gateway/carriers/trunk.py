@@ -43,10 +43,10 @@ class Branch(Stream):
         self._last_call: asyncio.TimerHandle | None = None
 
     def start(self, receiver: Receiver) -> None:
-        self._receiver = receiver
         if self._ended is not None:
             self._trunk.soon(receiver.on_end, self._ended)
             return
+        self._receiver = receiver
         self.resume()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -101,9 +101,9 @@ class Branch(Stream):
         self._ended = reason
         if self._last_call:
             self._last_call.cancel()
-        if self._receiver:
-            self._receiver.on_end(reason)
-            self._receiver = None
+        receiver, self._receiver = self._receiver, None
+        if receiver:
+            receiver.on_end(reason)
 
 
 class Trunk(Layer):

@@ -209,10 +209,10 @@ class WsStream(Layer):
             self._send()
         self._next_watch = self._loop.call_later(period, self._watch)
 
-    def _finish(self, reason: str) -> None:
+    def _let_go(self) -> None:
         if self._next_watch:
             self._next_watch.cancel()
-        super()._finish(reason)
+        self._protocol.parser.close()  # a generator that refers to its protocol
 
     def _abandon(self, reason: str) -> None:
         self._closing = True
