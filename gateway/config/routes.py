@@ -1,7 +1,8 @@
 """A service's networks: `route`, `routes` and `gw`, and the inline ones of its router.
 
 A gateway must be somebody who can be a peer, and a route must not lead to a target. A
-wider one may have a target in it: the way to it is kept outside the tunnel.
+wider one may have a target in it: the way to it is kept outside the tunnel. A server has
+no such care: a route around the address it listens on takes its neighbours the answers.
 """
 
 from gateway.config import addresses, options, outer
@@ -13,9 +14,9 @@ from gateway.config.routers import Router, router_of
 
 
 def routes_of(
-    bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]
+    bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...], host: str
 ) -> tuple[Route, ...]:
-    """What `route`, `routes` and `gw` say, each network once."""
+    """What `route`, `routes` and `gw` say, each network once. `host`: where a server listens."""
     gw = outer.said(bag, options.GW)
     found: dict[object, Route] = {}
     for option in (options.ROUTE, options.ROUTES):
@@ -29,6 +30,7 @@ def routes_of(
             _check_default(bag, option, route, targets)
             _check_gateway(bag, option if given.gateway else options.GW, route, nets)
             _check_swallowed(bag, option, route, targets)
+            _check_around(bag, option, route, host)
             _check_own(bag, option, route, nets)
     if gw is not None and not found:
         bag.warn(options.GW, "has no use without route or routes")
@@ -40,11 +42,13 @@ def routed_of(
     routers: dict[str, Router],
     nets: tuple[Interface, ...],
     targets: tuple[Target, ...],
+    host: str,
 ) -> RouterSpec | None:
-    """The router a service names, its own entries looked at beside the targets."""
+    """The router a service names, its own entries looked at beside the targets and `host`."""
     spec = router_of(bag, routers, nets)
     for route in spec.inline if spec is not None else ():
         _check_swallowed(bag, options.ROUTER, route, targets)
+        _check_around(bag, options.ROUTER, route, host)
         _check_own(bag, options.ROUTER, route, nets)
     return spec
 
@@ -85,6 +89,17 @@ def _check_swallowed(
             elif route.network.prefixlen:
                 advice = "the way to it is kept outside the tunnel"
                 bag.warn(option, f"{route.network} has the target {target.host} in it: {advice}")
+
+
+def _check_around(bag: Bag, option: Option[object], route: Route, host: str) -> None:
+    """Warn of a route that leads a server's own neighbours into the tunnel."""
+    if not addresses.is_literal(host):
+        return
+    address = addresses.address(host.partition("%")[0])
+    around = not (address.is_unspecified or address.is_loopback) and address in route.network
+    if around and route.network.prefixlen:
+        advice = "clients in it can then not be answered"
+        bag.warn(option, f"{route.network} has this server's address {address} in it: {advice}")
 
 
 def _check_own(bag: Bag, option: Option[object], route: Route, nets: tuple[Interface, ...]) -> None:

@@ -71,6 +71,7 @@ def build_service(
     if chained and role is Role.SERVER:
         report.warn(node.place, "handler.chain: has no use on a server")
     host, port = listen_of(entries, node, role, report)
+    near = host if role is Role.SERVER else ""
     bag = gather(entries, node.place, report)
     check_side(bag, role)
     nets = _nets(bag, node)
@@ -85,7 +86,7 @@ def build_service(
         nets=nets,
         device=bag.one(options.NAME),
         mtu=_mtu(bag, nets),
-        routes=routes_of(bag, nets, targets),
+        routes=routes_of(bag, nets, targets, near),
         keepalive=bag.one(options.KEEPALIVE) or False,
         ttl=_ttl(bag),
         passphrase=_passphrase(bag),
@@ -98,7 +99,7 @@ def build_service(
         accept=accepted(bag),
         credentials=admitted.credentials if admitted is not None else None,
         authers=admitted.authers if admitted is not None else (),
-        router=routed_of(bag, routers, nets, targets),
+        router=routed_of(bag, routers, nets, targets, near),
         p2p=bag.one(options.P2P) or False,
         selector=selector_of(entries, bag, report),
         dns=outer.name_servers(bag),

@@ -90,6 +90,16 @@ def test_two_services_of_which_the_longer_prefix_decides(load, first, second):
             ["route: 10.7.0.128/25 is in the tunnel network, which needs no route: leave it out"],
         ),
         (
+            "tun://1.2.3.4:8421?net=10.7.0.1/24&gw=10.7.0.2&route=1.2.0.0/16,0.0.0.0/0,1.3.0.0/16",
+            [
+                (
+                    "route: 1.2.0.0/16 has this server's address 1.2.3.4 in it: clients in it "
+                    "can then not be answered"
+                )
+            ],
+        ),
+        ("tun://127.0.0.1:8421?net=10.7.0.1/24&gw=10.7.0.2&route=127.0.0.0/9", []),
+        (
             "tun://:8421?net=10.7.0.1/24,10.0.0.1/8",
             ["net: 10.0.0.1/8 and 10.7.0.1/24: one network is part of the other"],
         ),
