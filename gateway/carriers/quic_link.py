@@ -12,8 +12,6 @@ from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 
-from qh3 import QuicConnectionError
-
 from gateway.carriers.quic_core import TROUBLES, Connection
 from gateway.carriers.quic_doubling import Doubling
 from gateway.carriers.quic_wire import Address, Wire
@@ -239,6 +237,6 @@ class Link(ABC):
     def _ask(self, now: float) -> None:
         self._pings += 1
         self._asked = now
-        with suppress(QuicConnectionError):
+        with suppress(*TROUBLES):
             self.connection.send_ping(self._pings)
         self._soon()

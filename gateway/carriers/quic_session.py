@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from qh3 import QuicConnectionError
 from qh3.quic import events
 
-from gateway.carriers.quic_core import Connection
+from gateway.carriers.quic_core import TROUBLES, Connection
 from gateway.carriers.quic_link import Link
 from gateway.carriers.quic_stream import CLOSE_TIME, Buffer, QuicStream
 from gateway.carriers.quic_wire import Address, Wire
@@ -155,7 +154,7 @@ class Session(Link):
         """A stream the other end has opened. Those that are none of ours are not heard."""
         stream = QuicStream(self, sid)
         if self._accept is None or sid % 4 or len(self._streams) >= self._max_streams:
-            with suppress(QuicConnectionError):
+            with suppress(*TROUBLES):
                 self.connection.stop_stream(sid, 0)
             self._past.add(sid)
             if sid % 4 == 0:
@@ -185,7 +184,7 @@ class Session(Link):
         """Send what there is room for, queue the rest."""
         try:
             self.connection.send_stream_data(self._born(stream), data)
-        except QuicConnectionError as error:
+        except TROUBLES as error:
             self.loop.call_soon(self.end, str(error), "failed")
             return
         self._sent = self.loop.time()
@@ -214,9 +213,9 @@ class Session(Link):
         """Send no more of it, and want no more."""
         if stream.sid is None or self.reason is not None:
             return
-        with suppress(QuicConnectionError):
+        with suppress(*TROUBLES):
             self.connection.reset_stream(stream.sid, 0)
-        with suppress(QuicConnectionError):
+        with suppress(*TROUBLES):
             self.connection.stop_stream(stream.sid, 0)
         self._soon()
 
@@ -275,7 +274,7 @@ class Session(Link):
             self._send_fin(stream.sid)
 
     def _send_fin(self, sid: int) -> None:
-        with suppress(QuicConnectionError):
+        with suppress(*TROUBLES):
             self.connection.send_stream_data(sid, b"", end_stream=True)
 
     def _leave(self, until: float) -> None:
