@@ -61,10 +61,14 @@ class Registered:
 
 @dataclass(frozen=True)
 class Refused:
-    """The heartbeat is not in, and no peer has changed. `detail` is a sentence."""
+    """The heartbeat is not in, and no peer has changed. `detail` is a sentence.
+
+    `holder`: where the one is whose address was claimed.
+    """
 
     refusal: Refusal
     detail: str
+    holder: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,8 @@ class PeerTable:
         address, silence = unpack_address(first.address), now - first.holder.heard
         return Refused(
             Refusal.CONFLICT,
-            f"{address} is held by {first.holder.endpoint}, which was heard {silence:.1f} s ago",
+            f"{address} is held by another host, who was heard {silence:.1f} s ago",
+            first.holder.endpoint,
         )
 
     def _admit(

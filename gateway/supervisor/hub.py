@@ -60,6 +60,7 @@ class Hub:
         self._publish = publish
         self._clock = clock
         self.lans = lans
+        self.remotes = lans.remotes
         self._limiter = RateLimiter(REFUSAL_LOG_INTERVAL)
         self._news = RateLimiter(NEWS_LOG_INTERVAL, burst=NEWS_AT_ONCE)
         self._vouching = Vouching(name, admission, resolving)
@@ -95,7 +96,7 @@ class Hub:
             return
         removed, changes = self.peers.expire(now, self.traffic.moved)
         for peer in removed:
-            self._tell("peer-expired", now, **_who(peer))
+            self._tell("peer-expired", now, **self._who(peer))
         self._apply(changes)
         self._publish()
 
@@ -155,7 +156,7 @@ class Hub:
             self._unrestored = None
 
     def _withdraw(self, peer: Peer) -> None:
-        self._tell("peer-withdrawn", self._clock(), **_who(peer))
+        self._tell("peer-withdrawn", self._clock(), **self._who(peer))
         self._apply(self.peers.remove(peer))
 
     def _on_heartbeat(self, punted: PuntedDatagram, endpoint: Endpoint, now: float) -> bool:
@@ -222,7 +223,7 @@ class Hub:
             credential=self.admission.digest(heartbeat.passphrase),
         )
         if isinstance(result, Refused):
-            return self._refuse(endpoint, result.refusal, result.detail, now)
+            return self._refuse(endpoint, result.refusal, result.detail, now, result.holder)
         self._vouching.note(result.peer, now, vouched=vouched)
         self._on_registered(result, now)
         return True
@@ -231,13 +232,14 @@ class Hub:
         self.traffic.confirm(result.peer.slot)
         if result.new:
             self.traffic.begin(result.peer.slot)
-            self._tell("peer-up", now, **_who(result.peer))
+            self._tell("peer-up", now, **self._who(result.peer))
         elif result.former is not None:
-            self._tell("peer-moved", now, former=result.former, **_who(result.peer))
+            former = self.remotes.at(result.former)
+            self._tell("peer-moved", now, former=former, **self._who(result.peer))
         if result.conflict and self._limiter.allow(("conflict", result.peer.slot), now) is not None:
             event(
                 _log, logging.WARNING, "peer-conflict", service=self._name,
-                text="two hosts claim one address", **_who(result.peer),
+                text="two hosts claim one address", **self._who(result.peer),
             )  # fmt: skip
         if result.changed:
             self._apply(result.changes)
@@ -251,13 +253,21 @@ class Hub:
                 _log, logging.INFO, name, service=self._name, **fields, held_back=held or None
             )  # fmt: skip
 
-    def _refuse(self, endpoint: Endpoint, refusal: Refusal, detail: str, now: float) -> bool:
+    def _refuse(
+        self,
+        endpoint: Endpoint,
+        refusal: Refusal,
+        detail: str,
+        now: float,
+        holder: Endpoint | None = None,
+    ) -> bool:
         self.refusals[refusal] += 1
         held = self._limiter.allow(refusal, now)
         if held is not None:
             event(
                 _log, logging.WARNING, "heartbeat-refused", service=self._name,
-                cause=refusal.name.lower(), endpoint=endpoint, detail=detail, held_back=held,
+                cause=refusal.name.lower(), **self.remotes.fields(endpoint), detail=detail,
+                holder=self.remotes.at(holder) if holder is not None else None, held_back=held,
             )  # fmt: skip
         return False
 
@@ -268,7 +278,6 @@ class Hub:
         self._networks.apply(changes)
         self.lans.end(changes.gone)
 
-
-def _who(peer: Peer) -> dict[str, str]:
-    addresses = ",".join(str(unpack_address(address)) for address in peer.addresses)
-    return {"peer": addresses, "endpoint": str(peer.endpoint)}
+    def _who(self, peer: Peer) -> dict[str, str | None]:
+        addresses = ",".join(str(unpack_address(address)) for address in peer.addresses)
+        return {"peer": addresses, **self.remotes.fields(peer.endpoint)}

@@ -37,6 +37,7 @@ from gateway.protocol.routes import network_of
 from gateway.protocol.status import NetworkStatus
 from gateway.protocol.wire import WireError
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.remotes import Remotes
 
 LOG_INTERVAL = 60.0
 DOUBTS = 100
@@ -69,6 +70,7 @@ class Lans:
         self.counts: Counter[Fate] = Counter()
         self.refused = 0
         """Times that a network was refused which had not been before."""
+        self.remotes = Remotes()
         self._service = service
         self._digest = digest
         self._networks = networks
@@ -219,7 +221,7 @@ class Lans:
         if held is not None:
             event(
                 _log, logging.WARNING, "advertisement-dropped", service=self._service.name,
-                cause=fate, endpoint=endpoint, detail=detail or None, held_back=held,
+                cause=fate, **self.remotes.fields(endpoint), detail=detail or None, held_back=held,
             )  # fmt: skip
 
     def _tell(

@@ -16,6 +16,7 @@ from gateway.supervisor.hub import Hub
 from gateway.supervisor.loop import Loop
 from gateway.supervisor.relay_users import RelayUsers
 from gateway.supervisor.relays import RelayService, open_relay, own_services
+from gateway.supervisor.remotes import Remote
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.service import TunService
 
@@ -55,6 +56,9 @@ class Relayed:
 
     def start(self, loop: Loop, resolving: Resolving, children: Children) -> None:
         """Fork the bridges, and say where they listen."""
+        for service in self._services:
+            if service.hub is not None and self.relays:
+                service.hub.remotes.find = self.remote_of
         for relay in self.relays:
             relay.start(loop, resolving)
             relay.fork(children)
@@ -69,6 +73,14 @@ class Relayed:
         """What clients can pin of the instance's own certificate, "" where another is shown."""
         tls = relay.spec.tls
         return self._certificate.pin if tls is not None and tls.cert_file is None else ""
+
+    def remote_of(self, endpoint: Endpoint) -> Remote | None:
+        """Who is behind this end of a stream; None where it is none."""
+        for relay in self.relays:
+            guest = relay.guests.get((endpoint.address, endpoint.port))
+            if guest is not None:
+                return Remote(guest.remote, guest.carrier)
+        return None
 
     def forget(self) -> None:
         """Wipe secrets; called in children."""

@@ -48,6 +48,8 @@ def test_two_carriers_and_what_the_status_says(network):
         assert peer["carrier"] == carrier
         assert peer["remote"].rpartition(":")[0] == outer
         assert peer["endpoint"].startswith("127.0.0.1:")
+        line = f"event=peer-up service=service-0 peer={address} endpoint={peer['remote']} "
+        assert f"{line}carrier={carrier}\n" in server.process.output()
     first, second = server.status()["relays"]
     wait_for(lambda: server.status()["relays"][0]["streams"] == 1, 5.0, "the stream's count")
     assert (first["carrier"], second["carrier"]) == ("wss", "tcp")

@@ -180,7 +180,8 @@ def test_a_refusal_says_who_holds_it() -> None:
 
     assert result == Refused(
         Refusal.CONFLICT,
-        "192.168.123.2 is held by 203.0.113.65:8421, which was heard 2.5 s ago",
+        "192.168.123.2 is held by another host, who was heard 2.5 s ago",
+        endpoint_of("A"),
     )
 
 

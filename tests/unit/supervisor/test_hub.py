@@ -6,18 +6,20 @@ from ipaddress import ip_address, ip_interface
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from gateway.config.model import Service
 from gateway.fastpath.counters import Page
 from gateway.protocol.forwarding import Role
 from gateway.protocol.messages import PuntedDatagram
-from gateway.protocol.packet import pack_address
+from gateway.protocol.packet import Endpoint, pack_address
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission
 from gateway.supervisor.hub import NEWS_AT_ONCE, Hub
 from gateway.supervisor.lans import Lans
 from gateway.supervisor.networks import Networks
+from gateway.supervisor.remotes import Remote
 from gateway.supervisor.resolving import Resolving
 from gateway.supervisor.traffic import Traffic
 
@@ -83,3 +85,32 @@ def test_a_crowd_that_is_withdrawn_neither(caplog: pytest.LogCaptureFixture) -> 
     told = [record.getMessage() for record in caplog.records]
 
     assert sum("event=peer-withdrawn " in line for line in told) == NEWS_AT_ONCE
+
+
+def test_whom_a_carrier_brings_is_named_by_true_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    hub = make(clock)
+    streams = {2000: "198.51.100.1:40000", 2001: "198.51.100.2:50000", 2002: "198.51.100.2:50001"}
+
+    def find(endpoint: Endpoint) -> Remote | None:
+        return Remote(streams[endpoint.port], "wss") if endpoint.port in streams else None
+
+    hub.remotes.find = find
+    near = heartbeat(1)
+    for port in (2000, 2001, 2000, 2001, 2002, 9):
+        clock.now += 1.0
+        hub.on_punts([msgspec.structs.replace(near, port=port)], clock.now)
+    up, moved, *rest = [record.getMessage() for record in caplog.records]
+
+    who = "service=hub peer=10.1.0.1"
+    assert up == f"event=peer-up {who} endpoint=198.51.100.1:40000 carrier=wss"
+    assert 'former="wss 198.51.100.1:40000"' in moved
+    assert "endpoint=198.51.100.2:50000 carrier=wss" in moved
+    refused = next(line for line in rest if "cause=conflict" in line)
+    assert "endpoint=198.51.100.2:50000 carrier=wss" in refused
+    assert 'holder="wss 198.51.100.1:40000"' in refused
+    assert hub.remotes.fields(Endpoint(near.address, 9)) == {
+        "endpoint": "203.0.113.7:9",
+        "carrier": None,
+    }
