@@ -194,14 +194,14 @@ class RelayService:
 
     def _on_opened(self, member: Member, message: StreamOpened) -> None:
         key = (message.local, message.port)
+        self._leave(message.service, Endpoint(*key), message.at - LONGEST_TURN)
         self.guests[key] = Guest(
             message.carrier, message.remote, message.user, member.spec.name, message.service
         )
-        self._leave(message.service, Endpoint(*key), message.at - LONGEST_TURN)
 
     def _on_ended(self, key: tuple[bytes, int], service: int) -> None:
-        self.guests.pop(key, None)
         self._leave(service, Endpoint(*key), inf)
+        self.guests.pop(key, None)
 
     def _on_end(self, member: Member) -> None:
         """A bridge died: so did all its streams."""
