@@ -1,5 +1,6 @@
 """Chains and relay listeners as they are in effect, without secrets."""
 
+import re
 from collections.abc import Sequence
 
 from gateway.config.chain_model import (
@@ -16,7 +17,8 @@ from gateway.config.noted import DEFAULT, Document, Noted
 from gateway.config.shown_sources import HIDDEN, endpoint, seconds
 from gateway.config.tree import Plain
 
-_SECRETS = frozenset({"kcp.key", "cipherkey", "quic.cipherkey"})
+_SECRETS = frozenset({"kcp.key", "key", "cipherkey", "quic.cipherkey"})
+_SECRET_HEADER = re.compile("auth|cookie|token|key|secret", re.IGNORECASE)
 
 
 def chains(services: Sequence[Service]) -> list[Document]:
@@ -146,10 +148,19 @@ def _files(tls: ClientTlsSpec | ServerTlsSpec, place: str) -> dict[str, Document
 
 
 def _said(said: dict[str, Plain], place: str) -> Document:
-    return {
-        name: Noted(HIDDEN if name.lower() in _SECRETS else value, place)
-        for name, value in said.items()
-    }
+    return {name: Noted(_masked(name, value), place) for name, value in said.items()}
+
+
+def _masked(name: str, value: Plain) -> Plain:
+    """Without secrets: also those in a map of kcp's, and in headers for a server in front."""
+    if isinstance(value, dict):
+        secret = _SECRET_HEADER.search if "header" in name.lower() else _is_secret
+        return {key: HIDDEN if secret(key) else each for key, each in value.items()}
+    return HIDDEN if _is_secret(name) else value
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower() in _SECRETS
 
 
 def _selector(selector: Selector, place: str) -> Document:

@@ -1,12 +1,15 @@
 """What a client must be told to join: for `gateway-ctl client`. Never a passphrase."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import nsmallest
 from ipaddress import ip_address
+from itertools import chain
 from typing import Literal
 
+from gateway.config.nets import within
 from gateway.errors import ConfigError
+from gateway.protocol.approval import WIDEST
 from gateway.protocol.claims import check_claim
 from gateway.protocol.forwarding import REFUSAL_TEXT, Refusal
 from gateway.protocol.packet import (
@@ -75,23 +78,38 @@ def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFac
 def _routes(service: TunService, hub: Hub, own: Sequence[bytes]) -> tuple[list[Network], int]:
     """The networks behind others, of the families that the client has; no default route.
 
-    The first of them, and how many more there are.
+    Whether those are there now or not: what a router, `routes` and credentials say counts
+    too. The first of them, and how many more there are.
     """
     mine: set[tuple[bytes, int]] = set()
     others: set[tuple[bytes, int]] = set()
-    for route in service.config.routes:
-        if route.gateway is not None:
-            side = mine if pack_address(route.gateway) in own else others
-            side.add(pack_network(route.network))
+    for network, gateway in _told(service):
+        (mine if gateway in own else others).add(network)
     for peer in hub.peers:
         side = mine if any(address in own for address in peer.addresses) else others
-        side.update(service.networks.behind(peer.addresses))
         side.update(service.networks.led(peer.slot))
     families = set(map(is_v4, own))
     fit = [(not is_v4(at), at, length) for at, length in others - mine if is_v4(at) in families]
     fit = [each for each in fit if each[2] > (0 if each[0] else 96)]
     first = nsmallest(MOST_ROUTES, fit)
     return [network_of(at, length) for _, at, length in first], len(fit) - len(first)
+
+
+def _told(service: TunService) -> Iterator[tuple[tuple[bytes, int], bytes]]:
+    """What the configuration and a router say of networks, each with its peer's address."""
+    config = service.config
+    yield from service.networks.told()
+    for route in config.routes:
+        if route.gateway is not None:
+            yield pack_network(route.network), pack_address(route.gateway)
+    if config.accept == "off" or config.p2p:
+        return
+    for credential in chain(config.credentials or (), *(each.inline for each in config.authers)):
+        for network in credential.networks:
+            wide = network.prefixlen < WIDEST[network.version]  # it stands for what lies in it
+            tunnel = any(within(network, net.network) for net in config.nets)
+            if not (wide or tunnel):
+                yield pack_network(network), pack_address(ip_address(credential.username))
 
 
 def _reached(hub: Hub) -> tuple[str, ...]:

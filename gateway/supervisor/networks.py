@@ -168,9 +168,9 @@ class Networks:
         """
         return _parts(self.generation, list(self._peers.values()), list(self.table.rows()))
 
-    def behind(self, addresses: Iterable[bytes]) -> Iterator[Prefixed]:
-        """The networks that the server was told to be behind a peer with these addresses."""
-        return (network for address in addresses for network in self._behind.get(address, ()))
+    def told(self) -> Iterable[tuple[Prefixed, bytes]]:
+        """The networks that the server was told of, each with its gateway's address."""
+        return self._told.items()
 
     def leading_to(
         self, slot: int, addresses: Iterable[bytes], most: int

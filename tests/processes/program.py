@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from types import ModuleType
 from typing import Any
 
@@ -93,8 +93,10 @@ def main() -> int:
     options["role"] = Role[options["role"]]
     options["passphrase"] = options.get("passphrase", "").encode()
     if "credentials" in options:
-        pairs = options["credentials"]
-        options["credentials"] = tuple(model.Credential(u, p.encode()) for u, p in pairs)
+        options["credentials"] = tuple(
+            model.Credential(user, password.encode(), tuple(map(ip_network, networks)))
+            for user, password, *networks in options["credentials"]
+        )
     options["authers"] = tuple(auther_of(**auther) for auther in options.get("authers", ()))
     relays = tuple(RelaySpec(**each) for each in options.pop("relays", ()))
     service = model.Service(

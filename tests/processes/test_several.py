@@ -74,6 +74,24 @@ def test_a_credential_is_known(hub: Gateway) -> None:
     assert (facts.reached, facts.routes, facts.listen) == ((), (), "127.0.0.1")
 
 
+def test_networks_of_credentials_are_reached_before_anybody_has_come(
+    start: Callable[..., Gateway],
+) -> None:
+    """Not those of the client itself, nor an umbrella over what others may have."""
+    credentials = [
+        ["192.168.123.2", "one", "192.168.100.0/24"],
+        ["192.168.123.3", "two", "192.168.101.0/24", "10.0.0.0/8", "192.168.123.0/25"],
+        ["192.168.123.4", "three"],
+    ]
+    hub = start(nets=["192.168.123.1/24"], credentials=credentials).wait_running()
+
+    def routes(address: str) -> tuple[str, ...]:
+        return ask_client(str(hub.room / "run"), "test", [address]).routes
+
+    assert routes("192.168.123.2") == ("192.168.101.0/24",)
+    assert routes("192.168.123.4") == ("192.168.100.0/24", "192.168.101.0/24")
+
+
 def test_a_peer_tells_where_the_server_is(hub: Gateway) -> None:
     with closing(Peer("192.168.123.3", hub.port, b"two").register()):
         facts = ask_client(str(hub.room / "run"), "test", ["192.168.123.4"])
