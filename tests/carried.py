@@ -142,10 +142,13 @@ class Served:
         self.takers = []
         self.listener = None
         self.answering = False
+        self.proving = True
         self._came = asyncio.Event()
 
     def accept(self, stream) -> None:
         taker = Taker(stream.write if self.answering else None)
+        if self.proving:
+            stream.prove()
         self.streams.append(stream)
         self.takers.append(taker)
         stream.start(taker)

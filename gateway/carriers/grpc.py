@@ -68,9 +68,14 @@ async def listen(
     grpc: Options = GRPC_DEFAULTS,
     handshake_timeout: float = 15.0,
     max_half_open: int = 4096,
+    request_timeout: float = 15.0,
+    max_sessions: int = 8192,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
-    """Take calls on a listening socket; who opens none is in the middle of his handshake."""
+    """Take calls on a listening socket; who opens none is in the middle of his handshake.
+
+    One of them has to be let in within `request_timeout` seconds of the first.
+    """
 
     def trunk(lower: Stream) -> Trunk:
         machine = Connection(client=False, options=grpc, now=asyncio.get_running_loop().time())
@@ -87,6 +92,8 @@ async def listen(
         counts=counts,
         handshake_timeout=handshake_timeout,
         max_half_open=max_half_open,
+        request_timeout=request_timeout,
+        max_sessions=max_sessions,
         sockets=sockets,
     )
 

@@ -57,13 +57,21 @@ class Connection(Sending):
         self._paid = True  # data came since the last ping
         self._spare = True  # the one that is forgiven was not used
         self._trip: float | None = None
+        self._most_kept: float = inf
 
     @property
     def ready(self) -> bool:
         """The server has sent its settings; the client has opened a stream."""
         return self._agreed if self._client else self._opened_any
 
-    blocked = False  # windows hold the peer back
+    @property
+    def blocked(self) -> bool:
+        """Windows hold the peer back, unless there is a lesser bound."""
+        return self._unread >= self._most_kept
+
+    def keep_at_most(self, size: int | None) -> None:
+        """Be `blocked` from so many bytes kept for paused streams; None: never."""
+        self._most_kept = inf if size is None else size
 
     def pause(self, sid: int) -> None:
         """Keep this stream's bytes from now on."""

@@ -61,13 +61,15 @@ async def listen(
     counts: Counts,
     kcp: KcpOptions = KCP_DEFAULTS,
     handshake_timeout: float = 15.0,
+    request_timeout: float = 15.0,
     max_half_open: int = 4096,
     max_sessions: int = 8192,
     sockets: SocketOptions = DEFAULTS,  # noqa: ARG001 - the socket is bound and set already
 ) -> KcpDoor:
     """Take conversations on a bound UDP socket, and give their streams to `accept`.
 
-    Besides `max_sessions` conversations there may be `max_half_open` without a stream so far.
+    Besides `max_sessions` conversations there may be `max_half_open` of which no stream was let
+    in so far, for `request_timeout` seconds from the first stream.
     """
     return KcpDoor(
         sock,
@@ -75,6 +77,7 @@ async def listen(
         counts=counts,
         options=kcp,
         handshake_timeout=handshake_timeout,
+        request_timeout=request_timeout,
         max_half_open=max_half_open,
         max_sessions=max_sessions,
     )

@@ -1,7 +1,7 @@
 """The listening end of kcp: one UDP socket, many conversations.
 
 Conversations are keyed by the sender's address. KCP has no handshake: a stranger is who sends
-a first segment, and he is a guest once he has opened a smux stream. Until then little is kept
+a first segment, and he is a guest once a stream of his was let in. Until then little is kept
 for him, for a bounded time, and when there are too many strangers the oldest has to go. A
 conversation with another number replaces the one of its address by its first segment.
 
@@ -18,7 +18,9 @@ from gateway.carriers import mux
 from gateway.carriers.kcp_crypt import make_crypt
 from gateway.carriers.kcp_session import Session, conversation, opening, smux_options
 from gateway.carriers.kcp_wire import Address, Wire, prepare
+from gateway.carriers.places import Places
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Remote
+from gateway.carriers.trunk import Trunk
 from gateway.protocol import kcp
 from gateway.protocol.kcp_options import KcpOptions
 
@@ -37,6 +39,7 @@ class KcpDoor(Listener):
         counts: Counts,
         options: KcpOptions,
         handshake_timeout: float,
+        request_timeout: float,
         max_half_open: int,
         max_sessions: int,
     ) -> None:
@@ -44,13 +47,16 @@ class KcpDoor(Listener):
         self._accept = accept
         self._counts = counts
         self._options = options
-        self._timeout = handshake_timeout
-        self._max_half_open = max(1, max_half_open)
-        self._max_sessions = max_sessions
         self._sessions: dict[Address, Session] = {}
-        self._strangers: dict[Session, float] = {}
+        self._trunks: dict[Session, Trunk] = {}
+        self._places: Places[Session] = Places(
+            most_strangers=max_half_open,
+            most_guests=max_sessions,
+            seconds=(handshake_timeout, request_timeout),
+            drop=self._drop,
+            is_idle=lambda session: self._trunks[session].is_idle,
+        )
         self._touched: dict[Session, None] = {}
-        self._sweep: asyncio.TimerHandle | None = None
         self._disowned = 0
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -60,19 +66,23 @@ class KcpDoor(Listener):
     @property
     def half_open(self) -> int:
         """How many have opened no stream yet."""
-        return len(self._strangers)
+        return self._places.shaking
+
+    @property
+    def unproven(self) -> int:
+        """How many have no stream that was let in so far."""
+        return self._places.asking
 
     async def close(self) -> None:
         self._closing = True
-        for session in list(self._strangers):
+        for session in self._places:
             session.abort()
         self._close_when_done()
 
     def _close_when_done(self) -> None:
         if self._closing and not self._sessions:
             self._wire.close()
-            if self._sweep:
-                self._sweep.cancel()
+            self._places.close()
 
     def on_packets(self, address: Address, packets: list[memoryview]) -> None:
         """One sender's: of his conversation, or the first of a new one."""
@@ -115,49 +125,35 @@ class KcpDoor(Listener):
             former.abort("replaced by a new conversation")
         if self._closing:
             return None
-        if len(self._strangers) >= self._max_half_open:
-            self._counts.count("half-open-evicted")
-            next(iter(self._strangers)).abort()
-        if len(self._sessions) - len(self._strangers) >= self._max_sessions:
-            self._counts.count("full")
-            return None
         remote = Remote(address[0].removeprefix("::ffff:"), address[1])
         session = Session(
             self._wire, remote, conv, self._options, self._counts, self._ended,
             address=address, stranger=True,
         )  # fmt: skip
         self._sessions[address] = session
-        self._strangers[session] = self._loop.time() + self._timeout
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(self._timeout, self._expire)
+        self._places.enter(session)
         smux = smux_options(self._options)
         trunk = mux.server(session, self._accept, session.carrier, smux, self._counts)
+        trunk.when_proven = partial(self._places.prove, session)
+        self._trunks[session] = trunk
         trunk.begin(partial(self._began, session))
         return session
 
     def _began(self, session: Session, error: CarrierError | None) -> None:
         if error is None:
             self._counts.count("accepted")
-            self._strangers.pop(session, None)
-            session.prove()
-        elif session in self._strangers:
+            self._places.shaken(session)
+        elif session in self._places:
             self._counts.count(error.what)
 
     def _ended(self, session: Session) -> None:
-        self._strangers.pop(session, None)
+        self._places.forget(session)
+        self._trunks.pop(session, None)
         self._touched.pop(session, None)
         if session.address is not None and self._sessions.get(session.address) is session:
             del self._sessions[session.address]
         self._close_when_done()
 
-    def _expire(self) -> None:
-        """All have the same time, so the oldest ends first."""
-        self._sweep = None
-        now = self._loop.time()
-        while self._strangers:
-            oldest, until = next(iter(self._strangers.items()))
-            if until > now:
-                self._sweep = self._loop.call_at(until, self._expire)
-                return
-            self._counts.count("handshake-timeout")
-            oldest.abort()
+    def _drop(self, session: Session, what: str) -> None:
+        self._counts.count(what)
+        session.abort()

@@ -30,9 +30,11 @@ REFUSED_TIME = 2.0
 """Seconds of silence after which the host's word counts that nobody listens there."""
 
 STRANGER_WINDOW = 8
-"""Segments kept for who has not opened a stream yet."""
+"""Segments kept for who has no stream that was let in."""
+STRANGER_OWED = 64 * 1024
+"""Bytes that may wait for such a one, who does not acknowledge his answers."""
 GUEST_WINDOW = 64
-"""Segments kept for who has; then twice as many as he has sent in order, up to `rcvwnd`."""
+"""Segments kept for who has one; then twice as many as he has sent in order, up to `rcvwnd`."""
 
 PARITY_RTT = 0.02
 """Below it two of ours send no parity: to send again is as fast, and costs a third less."""
@@ -81,6 +83,7 @@ class Session(Stream):
         self._compressor = None if options.nocomp else Compressor()
         self._decompressor = None if options.nocomp else Decompressor()
         self._in_order = 0
+        self._early: list[bytes] = []  # a stranger's, not unpacked yet
         self._receiver: Receiver | None = None
         self._pending: list[bytes] = []
         self._pending_size = 0
@@ -96,9 +99,9 @@ class Session(Stream):
         self._lossy_until = 0.0
 
     def prove(self) -> None:
-        """The other end is one that knows what it does."""
-        self._stranger = False
-        self._kcp.receive_window = min(GUEST_WINDOW, self._options.rcvwnd)
+        if self._stranger:
+            self._stranger = False
+            self._kcp.receive_window = min(GUEST_WINDOW, self._options.rcvwnd)
 
     # In
 
@@ -149,12 +152,26 @@ class Session(Stream):
         if self._paused or self._receiver is None or self._closing:
             return
         pieces = self._kcp.read()
+        if self._stranger or self._early:
+            self._push_singly(pieces)
+            return
         if not pieces:
             return
         self._in_order += len(pieces)
         self._kcp.receive_window = max(
             self._kcp.receive_window, min(2 * self._in_order, self._options.rcvwnd)
         )
+        self._unpack(pieces, self._receiver)
+
+    def _push_singly(self, pieces: list[bytes]) -> None:
+        """A stranger's: what his receiver does not want yet is not unpacked, as it gets larger."""
+        self._early += pieces
+        while self._early and not (self._paused or self._closing) and self.reason is None:
+            if self._receiver is None:
+                return
+            self._unpack([self._early.pop(0)], self._receiver)
+
+    def _unpack(self, pieces: list[bytes], receiver: Receiver) -> None:
         data: Buffer = b"".join(pieces)
         if self._decompressor:
             try:
@@ -164,7 +181,7 @@ class Session(Stream):
                 self._end(str(error))
                 return
         if data:
-            self._receiver.on_data(data)
+            receiver.on_data(data)
 
     # Out
 
@@ -175,6 +192,9 @@ class Session(Stream):
         self._pending_size += len(data)
         if self.backlog > self.high:
             self._crowded = True
+        if self._stranger and self.backlog > STRANGER_OWED:
+            self._end("does not acknowledge its answers")
+            return
         self._awaited = True
         self._soon()
 

@@ -135,6 +135,9 @@ class Layer(Stream):
             if self._last is not None and not self._has_more():
                 self._finish(self._last)
 
+    def prove(self) -> None:
+        self._lower.prove()
+
     def close(self) -> None:
         if self._ended is not None or self._closing:
             return

@@ -1,9 +1,9 @@
 """The listening side of every carrier over TCP: accept, shake hands, hand over.
 
-Whoever connects is a stranger until all handshakes are done. Strangers are bounded in time
-(one limit for all handshakes together) and in number: when there are too many, or no more
-descriptors, the one that has been a stranger longest has to go. So a flood of half-open
-connections never keeps a new one out; it costs the flood its oldest ones.
+Whoever connects is a stranger until all handshakes are done; whoever brings a session of many
+streams, until one of them was let in (`places`). When there are no more descriptors the stranger
+that came first has to go too. So a flood of half-open connections never keeps a new one out; it
+costs the flood its oldest ones.
 """
 
 import asyncio
@@ -12,10 +12,13 @@ import resource
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.carriers.layer import Layer
+from gateway.carriers.places import Places
 from gateway.carriers.sockets import DEFAULTS, SocketOptions, TcpStream, prepare
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Remote, Stream
+from gateway.carriers.trunk import Trunk
 
 Wrap = Callable[[Stream], Layer]
 """Makes the layer of one handshake on top of a stream."""
@@ -25,13 +28,17 @@ _PAUSE = 0.5
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+SHARE = 8
+"""The part of our descriptors that half-open connections may take."""
+
+
 @dataclass(slots=True, eq=False)
-class _Stranger:
-    """A connection within its handshakes, or one that was refused and is still being told."""
+class _Caller:
+    """A connection within its handshakes, one that was refused and is being told, or a session."""
 
     stream: TcpStream
-    until: float
     judged: bool = False
+    trunk: Trunk | None = None
 
 
 class Door(Listener):
@@ -46,35 +53,46 @@ class Door(Listener):
         counts: Counts,
         handshake_timeout: float,
         max_half_open: int,
+        request_timeout: float = 15.0,
+        max_sessions: int = 8192,
         sockets: SocketOptions = DEFAULTS,
     ) -> None:
+        """`request_timeout`: within which a stream of a session has to be let in."""
         sock.setblocking(False)
         self.port = sock.getsockname()[1]
         self._sock = sock
         self._wraps = wraps
         self._accept = accept
         self._counts = counts
-        self._timeout = handshake_timeout
-        self._limit = max(1, min(max_half_open, raise_descriptor_limit() // 2))
         self._options = sockets
-        self._strangers: dict[_Stranger, None] = {}
+        self._places: Places[_Caller] = Places(
+            most_strangers=min(max_half_open, raise_descriptor_limit() // SHARE),
+            most_guests=max_sessions,
+            seconds=(handshake_timeout, request_timeout),
+            drop=self._drop,
+            is_idle=lambda caller: caller.trunk is not None and caller.trunk.is_idle,
+        )
         self._loop = asyncio.get_running_loop()
-        self._sweep: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock, self._knock)
 
     @property
     def half_open(self) -> int:
         """How many are not through their handshakes."""
-        return len(self._strangers)
+        return self._places.shaking
+
+    @property
+    def unproven(self) -> int:
+        """How many sessions have no stream that was let in so far."""
+        return self._places.asking
 
     async def close(self) -> None:
-        for timer in (self._sweep, self._again):
-            if timer:
-                timer.cancel()
+        self._places.close()
+        if self._again:
+            self._again.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        for stranger in list(self._strangers):
+        for stranger in self._places:
             stranger.judged = True
             stranger.stream.abort()
 
@@ -95,8 +113,7 @@ class Door(Listener):
             self._counts.count("accept-error")
             return
         self._counts.count("no-descriptors")
-        if self._strangers:
-            self._evict()
+        if self._places.evict():
             return
         self._loop.remove_reader(self._sock)
         self._again = self._loop.call_later(_PAUSE, self._loop.add_reader, self._sock, self._knock)
@@ -109,24 +126,25 @@ class Door(Listener):
             sock.close()
             self._counts.count("gone")
             return
-        stream = TcpStream(sock, remote)
+        stream = TcpStream(sock, remote, stranger=True)
         if not self._wraps:
             self._counts.count("accepted")
             self._accept(stream)
             return
-        if len(self._strangers) >= self._limit:
-            self._evict()
-        stranger = _Stranger(stream, self._loop.time() + self._timeout)
-        self._strangers[stranger] = None
-        stream.when_ended(lambda: self._forget(stranger))
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(self._timeout, self._expire)
-        self._climb(stranger, stream, 0)
+        caller = _Caller(stream)
+        self._places.enter(caller)
+        stream.when_ended(partial(self._leave, caller))
+        self._climb(caller, stream, 0)
 
-    def _climb(self, stranger: _Stranger, lower: Stream, step: int) -> None:
+    def _climb(self, caller: _Caller, lower: Stream, step: int) -> None:
         if step == len(self._wraps):
-            self._forget(stranger)
             self._counts.count("accepted")
+            if isinstance(lower, Trunk):
+                caller.judged, caller.trunk = True, lower
+                lower.when_proven = partial(self._places.prove, caller)
+                self._places.shaken(caller)
+            else:
+                self._places.forget(caller)
             self._accept(lower)
             return
         layer = self._wraps[step](lower)
@@ -134,36 +152,21 @@ class Door(Listener):
         def done(error: CarrierError | None) -> None:
             # A refused one may still be told why: it stays a stranger until it is gone.
             if error is None:
-                self._climb(stranger, layer, step + 1)
-            elif not stranger.judged:
-                stranger.judged = True
+                self._climb(caller, layer, step + 1)
+            elif not caller.judged:
+                caller.judged = True
                 self._counts.count(error.what)
 
         layer.begin(done)
 
-    def _forget(self, stranger: _Stranger) -> None:
-        self._strangers.pop(stranger, None)
+    def _leave(self, caller: _Caller) -> None:
+        self._places.forget(caller)
 
-    def _evict(self) -> None:
-        self._drop(next(iter(self._strangers)), "half-open-evicted")
-
-    def _expire(self) -> None:
-        """All have the same time, so the oldest ends first."""
-        now = self._loop.time()
-        while self._strangers:
-            oldest = next(iter(self._strangers))
-            if oldest.until > now:
-                self._sweep = self._loop.call_at(oldest.until, self._expire)
-                return
-            self._drop(oldest, "handshake-timeout")
-        self._sweep = None
-
-    def _drop(self, stranger: _Stranger, what: str) -> None:
-        self._forget(stranger)
-        if not stranger.judged:
-            stranger.judged = True
+    def _drop(self, caller: _Caller, what: str) -> None:
+        if caller.trunk is not None or not caller.judged:
             self._counts.count(what)
-        stranger.stream.abort()
+        caller.judged = True
+        caller.stream.abort()
 
 
 def raise_descriptor_limit() -> int:

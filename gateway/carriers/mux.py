@@ -82,9 +82,14 @@ async def listen(
     mux: Options | None = None,
     handshake_timeout: float = 15.0,
     max_half_open: int = 4096,
+    request_timeout: float = 15.0,
+    max_sessions: int = 8192,
     sockets: SocketOptions = DEFAULTS,
 ) -> Door:
-    """Take sessions on a listening socket, and give every stream in them to `accept`."""
+    """Take sessions on a listening socket, and give every stream in them to `accept`.
+
+    One of them has to be let in within `request_timeout` seconds of the first.
+    """
     chosen = mux or _defaults(under, plain=tls is None)
     wraps: list[Wrap] = []
     if tls is not None:
@@ -100,6 +105,8 @@ async def listen(
         counts=counts,
         handshake_timeout=handshake_timeout,
         max_half_open=max_half_open,
+        request_timeout=request_timeout,
+        max_sessions=max_sessions,
         sockets=sockets,
     )
 

@@ -94,13 +94,15 @@ async def listen(
     tls: QuicServerTls,
     quic: QuicOptions = QUIC_DEFAULTS,
     handshake_timeout: float = 15.0,
+    request_timeout: float = 15.0,
     max_half_open: int = 4096,
     max_sessions: int = 8192,
     sockets: SocketOptions = DEFAULTS,  # noqa: ARG001 - the socket is bound and set already
 ) -> QuicDoor:
     """Take connections on a bound UDP socket, and give their streams to `accept`.
 
-    Besides `max_sessions` connections there may be `max_half_open` in their handshakes.
+    Besides `max_sessions` connections there may be `max_half_open` in their handshakes, or for
+    `request_timeout` seconds after them, until a stream was let in.
     """
     configuration = configure(is_client=False, idle_timeout=quic.idle_timeout)
     tls.put_into(configuration)
@@ -121,6 +123,7 @@ async def listen(
         keepalive=quic.keepalive,
         max_streams=quic.max_streams,
         handshake_timeout=handshake_timeout,
+        request_timeout=request_timeout,
         max_half_open=max_half_open,
         max_sessions=max_sessions,
     )
@@ -206,6 +209,9 @@ class _Line:
 
     def on_refused(self) -> None:
         self.session.refused()
+
+    def on_proven(self, session: Session) -> None:
+        """Streams are ours here."""
 
     def on_id(self, session: Session, identity: bytes, *, known: bool) -> None:
         """One socket, one connection."""

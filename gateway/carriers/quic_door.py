@@ -1,7 +1,7 @@
 """The listening end of quic: one UDP socket, many connections, by the ids we gave them.
 
-A stranger is who has sent a first packet that is sealed as it has to be, until all handshakes
-are done. He has a bounded time for that; when there are too many strangers the oldest has to
+A stranger is who has sent a first packet that is sealed as it has to be, until a stream of his
+was let in. He has a bounded time for that; when there are too many strangers the oldest has to
 go, and from some number on a new one has to show first that he gets what is sent to his
 address (Retry), which costs us nothing. So has a client whose own id is empty, like stock
 GOST's, always: `quic_core` says why.
@@ -14,6 +14,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from gateway.carriers.places import Places
 from gateway.carriers.quic_core import TROUBLES, Connection
 from gateway.carriers.quic_packets import (
     LEAST_FIRST,
@@ -48,6 +49,7 @@ class QuicDoor(Listener):
         keepalive: float,
         max_streams: int,
         handshake_timeout: float,
+        request_timeout: float,
         max_half_open: int,
         max_sessions: int,
     ) -> None:
@@ -57,15 +59,18 @@ class QuicDoor(Listener):
         self._connect = connect
         self._keepalive = keepalive
         self._max_streams = max_streams
-        self._timeout = handshake_timeout
-        self._max_half_open = max(1, max_half_open)
-        self._max_sessions = max_sessions
+        self._retry_from = min(RETRY_FROM, max_half_open)
+        self._places: Places[Session] = Places(
+            most_strangers=max_half_open,
+            most_guests=max_sessions,
+            seconds=(handshake_timeout, request_timeout),
+            drop=self._drop,
+            is_idle=lambda session: session.is_idle,
+        )
         self._by_id: dict[bytes, Session] = {}
         self._sessions: dict[Session, set[bytes]] = {}
-        self._strangers: dict[Session, float] = {}
         self._touched: dict[Session, None] = {}
         self._retries = Retries()
-        self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._wire = Wire(sock, key, self, counts)
@@ -74,7 +79,12 @@ class QuicDoor(Listener):
     @property
     def half_open(self) -> int:
         """How many are not through their handshakes yet."""
-        return len(self._strangers)
+        return self._places.shaking
+
+    @property
+    def unproven(self) -> int:
+        """How many have no stream that was let in so far."""
+        return self._places.asking
 
     @property
     def sessions(self) -> list[Session]:
@@ -83,15 +93,14 @@ class QuicDoor(Listener):
 
     async def close(self) -> None:
         self._closing = True
-        for session in list(self._strangers):
+        for session in self._places:
             session.close()
         self._close_when_done()
 
     def _close_when_done(self) -> None:
         if self._closing and not self._sessions:
             self._wire.close()
-            if self._sweep:
-                self._sweep.cancel()
+            self._places.close()
 
     # The wire
 
@@ -159,16 +168,10 @@ class QuicDoor(Listener):
     def _enter(self, address: Address, head: Head) -> Session | None:
         place, now = f"{address[0]} {address[1]}", self._loop.time()
         original = self._retries.original(head, place, now) if head.token else None
-        crowded = len(self._strangers) >= min(RETRY_FROM, self._max_half_open)
+        crowded = self._places.shaking + self._places.asking >= self._retry_from
         if original is None and (crowded or not head.source):
             self._counts.count("retry")
             self._wire.send([self._retries.build(head, place, now)], address)
-            return None
-        if len(self._strangers) >= self._max_half_open:
-            self._counts.count("half-open-evicted")
-            next(iter(self._strangers)).close()
-        if len(self._sessions) - len(self._strangers) >= self._max_sessions:
-            self._counts.count("full")
             return None
         try:
             connection = self._connect(
@@ -184,11 +187,9 @@ class QuicDoor(Listener):
             keepalive=self._keepalive, accept=self._accept, max_streams=self._max_streams,
         )  # fmt: skip
         self._sessions[session] = set()
-        self._strangers[session] = now + self._timeout
+        self._places.enter(session)
         self.on_id(session, head.destination, known=True)
         self.on_id(session, connection.host_cid, known=True)
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(self._timeout, self._expire)
         return session
 
     def on_id(self, session: Session, identity: bytes, *, known: bool) -> None:
@@ -204,28 +205,24 @@ class QuicDoor(Listener):
             self._by_id.pop(identity, None)
 
     def on_ready(self, session: Session) -> None:
-        """The stranger has become a guest."""
-        if self._strangers.pop(session, None) is not None:
+        """The stranger is through his handshakes."""
+        if session in self._places:
             self._counts.count("accepted")
+            self._places.shaken(session)
+
+    def on_proven(self, session: Session) -> None:
+        """The stranger has become a guest."""
+        self._places.prove(session)
 
     def on_end(self, session: Session, error: CarrierError) -> None:
         """Whoever it was is gone."""
-        if self._strangers.pop(session, None) is not None:
+        if self._places.forget(session) and not session.ready:
             self._counts.count("handshake-ended" if error.what == "closed" else error.what)
         self._touched.pop(session, None)
         for identity in self._sessions.pop(session, ()):
             self._by_id.pop(identity, None)
         self._close_when_done()
 
-    def _expire(self) -> None:
-        """All have the same time, so the oldest ends first."""
-        self._sweep = None
-        now = self._loop.time()
-        while self._strangers:
-            oldest, until = next(iter(self._strangers.items()))
-            if until > now:
-                self._sweep = self._loop.call_at(until, self._expire)
-                return
-            self._counts.count("handshake-timeout")
-            self._strangers.pop(oldest)
-            oldest.close()
+    def _drop(self, session: Session, what: str) -> None:
+        self._counts.count(what)
+        session.close()

@@ -26,6 +26,9 @@ REFUSED_TIME = 2.0
 _WATCH = 1.0
 _LEAST_WAIT = 0.001
 _MOST_WAYS = 8
+STRANGER_BYTES = 64 * 1024
+"""Bytes of datagrams that are taken of a client before a stream of his was let in, so that the
+library cannot keep more. What comes then is lost, and he sends it again."""
 
 
 class Link(ABC):
@@ -50,6 +53,9 @@ class Link(ABC):
         self._connected = connected
         self._keepalive = keepalive
         self._is_server = is_server
+        self.proven = not is_server
+        """The other end is no stranger: we dialled, or let a stream of his in."""
+        self._allowance = STRANGER_BYTES
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -96,6 +102,10 @@ class Link(ABC):
         """What has arrived; `turn` follows."""
         if self.reason is not None:
             return
+        if not self.proven:
+            self._allowance -= len(burst)
+            if self._allowance < 0:
+                return
         self._heard = self._time()
         try:
             if len(burst) <= step:

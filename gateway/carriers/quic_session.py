@@ -39,6 +39,9 @@ class Owner(Protocol):
     def on_ready(self, session: "Session") -> None:
         """All handshakes are done."""
 
+    def on_proven(self, session: "Session") -> None:
+        """The first of its streams was let in."""
+
     def on_id(self, session: "Session", identity: bytes, *, known: bool) -> None:
         """Packets to this connection id are the session's, or no longer."""
 
@@ -76,6 +79,7 @@ class Session(Link):
         self._past: set[int] = set()
         self._crowded: set[QuicStream] = set()
         self._idle_since = 0.0
+        self._let_in = 0
         super().__init__(
             wire, connection, address,
             connected=connected, keepalive=keepalive, is_server=accept is not None,
@@ -224,6 +228,8 @@ class Session(Link):
         self._unborn.discard(stream)
         self._crowded.discard(stream)
         found = self._streams.pop(stream.sid, None) if stream.sid is not None else None
+        if found:
+            self._let_in -= found.proven
         if found and found.sid is not None and is_past:
             self._past.add(found.sid)
         if self._streams or self._unborn:
@@ -231,6 +237,18 @@ class Session(Link):
         self._idle_since = self.loop.time()
         if self._accept is None and self.reason is None:
             self.loop.call_later(_SOON, self._leave, self._idle_since + CLOSE_TIME)
+
+    @property
+    def is_idle(self) -> bool:
+        """No stream in it was let in."""
+        return not self._let_in
+
+    def let_in(self) -> None:
+        """One of its streams was."""
+        self._let_in += 1
+        if not self.proven and self.reason is None:
+            self.proven = True
+            self._owner.on_proven(self)
 
     def has_given(self) -> None:
         """A stream has given what was kept."""

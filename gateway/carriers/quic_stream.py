@@ -33,6 +33,9 @@ class Bearer(Protocol):
     def reset(self, stream: "QuicStream") -> None:
         """Send no more of it, and want no more."""
 
+    def let_in(self) -> None:
+        """A stream was let in."""
+
     def lose(self, stream: "QuicStream") -> None:
         """It is nobody's any more."""
 
@@ -54,6 +57,7 @@ class QuicStream(Stream):
         self._kept: list[bytes] = []
         self.kept_size = 0
         self._held = True
+        self.proven = False
         self._ended: str | None = None
         self._last_call: asyncio.TimerHandle | None = None
 
@@ -83,6 +87,11 @@ class QuicStream(Stream):
         if self._receiver and self._held and self._ended is None:
             self._held = False
             self._session.loop.call_soon(self._release)
+
+    def prove(self) -> None:
+        if self._ended is None and not self.proven:
+            self.proven = True
+            self._session.let_in()
 
     def close(self) -> None:
         if self._ended is None and not self.is_closing:

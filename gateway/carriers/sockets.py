@@ -25,6 +25,12 @@ REST = 0.0005
 
 A sender of small pieces, as stock GOST is, wakes us for each, and everybody behind us. Asleep
 for a moment we find many of them. Who sends a piece now and then is never made to wait."""
+STRANGER_READ = 4 * 1024
+"""Bytes that are taken of a stranger at once,"""
+STRANGER_BYTES = 64 * 1024
+"""and in all, until he is let in: the rest stays with the kernel."""
+STRANGER_OWED = 64 * 1024
+"""Bytes that may wait for a stranger who does not read his answers."""
 CLOSE_TIME = 3.0
 """Seconds a closed stream may take to send what it owes and to see the other end go."""
 
@@ -59,7 +65,8 @@ class TcpStream(Stream):
 
     carrier = "tcp"
 
-    def __init__(self, sock: socket.socket, remote: Remote) -> None:
+    def __init__(self, sock: socket.socket, remote: Remote, *, stranger: bool = False) -> None:
+        """`stranger`: little is taken from him until `prove`."""
         self.remote = remote
         self._sock = sock
         self._loop = asyncio.get_running_loop()
@@ -67,6 +74,9 @@ class TcpStream(Stream):
         self._queue: deque[memoryview] = deque()
         self._backlog = 0
         self._crowded = False
+        self._most = STRANGER_READ if stranger else 0  # at once; 0: what the buffer holds
+        self._allowance = STRANGER_BYTES
+        self._starved = False
         self._reading = False
         self._small_reads = 0
         self._small_since = 0.0
@@ -107,6 +117,8 @@ class TcpStream(Stream):
         self._queue.append(rest)
         self._backlog += len(rest)
         self._crowded = self._crowded or self._backlog > self.high
+        if self._most and self._backlog > STRANGER_OWED:
+            self._end("does not read its answers")
 
     @property
     def backlog(self) -> int:
@@ -129,7 +141,15 @@ class TcpStream(Stream):
     def resume(self) -> None:
         if self._open and not self._reading and not self._closing and self._receiver:
             self._reading = True
-            self._loop.add_reader(self._sock, self._readable)
+            if not self._starved:
+                self._loop.add_reader(self._sock, self._readable)
+
+    def prove(self) -> None:
+        self._most = 0
+        if self._starved:
+            self._starved = False
+            if self._open and self._reading:
+                self._loop.add_reader(self._sock, self._readable)
 
     def close(self) -> None:
         if not self._open or self._closing:
@@ -152,7 +172,7 @@ class TcpStream(Stream):
     def _readable(self) -> None:
         buffer = borrow()
         try:
-            size = self._sock.recv_into(buffer)
+            size = self._sock.recv_into(buffer, self._most)
             if size and self._receiver:
                 self._receiver.on_data(buffer[:size])
         except (BlockingIOError, InterruptedError):
@@ -164,8 +184,17 @@ class TcpStream(Stream):
             give_back(buffer)
         if not size:
             self._end("")
+        elif self._most:
+            self._spend(size)
         elif size < SMALL and self._reading and not self._closing:
             self._count_small()
+
+    def _spend(self, size: int) -> None:
+        self._allowance -= size
+        if self._allowance <= 0 and not self._starved:
+            self._starved = True
+            if self._open and not self._closing:
+                self._loop.remove_reader(self._sock)
 
     def _count_small(self) -> None:
         now = self._loop.time()

@@ -92,6 +92,13 @@ class Stream(ABC):
     def resume(self) -> None:
         """Push again."""
 
+    def prove(self) -> None:  # noqa: B027 - most carriers have nothing to widen
+        """The other end was let in by who started this: a listener's carrier trusts him more.
+
+        Until then he is a stranger, and little is kept for him, for a bounded time. It may end
+        the stream, if there is no place for one more.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Send what is owed for a bounded time, then end."""

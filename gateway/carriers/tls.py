@@ -20,7 +20,7 @@ from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.trust import ClientTls, ServerTls, client_tls
 
 _RECORD = 16 * 1024
-_MOST_SHAKEN = {True: 64 * 1024, False: 256 * 1024}
+_MOST_SHAKEN = {True: 32 * 1024, False: 256 * 1024}
 """Bytes of a handshake: what a client may say to a server, and what a server may show."""
 _UNREAD = 1 << 20
 """Bytes beyond `high` that an end may let wait which does not read what it asked for."""

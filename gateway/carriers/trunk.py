@@ -5,12 +5,13 @@ the frames. It gives the stream below only what it has room for, streams in turn
 bulk flow waits in its own queue and the next packet of another stream is not behind it. What a
 paused stream holds is bounded by the machine; then the stream below is paused.
 
-As a layer it is ready once the peer has opened a stream, or has answered as a server: until
-then it is a stranger to the listener. Its end is the end of all its streams, for one reason.
+As a layer it is ready once the peer has opened a stream, or has answered as a server. To the
+listener he is a stranger until one of his streams was let in, and until then little is kept for
+all of them together. Its end is the end of all its streams, for one reason.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.carriers.layer import Done, Layer
 from gateway.carriers.sockets import CLOSE_TIME
@@ -20,6 +21,8 @@ from gateway.protocol.wire import WireError
 
 IDLE_TIME = 60.0
 """Seconds an accepted session lives without a stream."""
+STRANGER_KEPT = 16 * 1024
+"""Bytes that may be kept for streams of which none was let in: then nothing more is read."""
 _LOOK = 5.0
 """Seconds until the clock is looked at again, as a write may bring a ping forward."""
 MOST_OPENED, OPENED_A_SECOND = 4096, 100
@@ -37,6 +40,7 @@ class Branch(Stream):
         self.verified = trunk.verified
         self.sid = sid
         self.held = True
+        self.proven = False
         self._trunk = trunk
         self._receiver: Receiver | None = None
         self._ended: str | None = None
@@ -69,6 +73,11 @@ class Branch(Stream):
         if self._receiver and self.held:
             self.held = False
             self._trunk.soon(self._trunk.release, self)
+
+    def prove(self) -> None:
+        if self._ended is None and not self.proven:
+            self.proven = True
+            self._trunk.let_in()
 
     def close(self) -> None:
         if self._ended is None and self._last_call is None:
@@ -123,11 +132,17 @@ class Trunk(Layer):
         self.verified = lower.verified
         self.soon = self._loop.call_soon
         self.later = self._loop.call_later
+        self.when_proven: Callable[[], None] = _nothing
+        """Called when the first of its streams was let in."""
+        if accept is not None:
+            machine.keep_at_most(STRANGER_KEPT)
         self._machine = machine
         self._accept = accept
         self._counts = counts
         self._branches: dict[int, Branch] = {}
         self._waiting: set[Branch] = set()  # crowded, or closing
+        self._let_in = 0  # of the branches
+        self._proven = False
         self._stopped = False
         self._feeding = False
         self._may_open = float(MOST_OPENED)
@@ -266,7 +281,10 @@ class Trunk(Layer):
     def _lose(self, branch: Branch) -> None:
         """Its place is free: the peer may use the id again."""
         self._waiting.discard(branch)
-        if self._branches.pop(branch.sid, None) is None or self._branches:
+        if self._branches.pop(branch.sid, None) is None:
+            return
+        self._let_in -= branch.proven
+        if self._branches:
             return
         self._idle_since = self._loop.time()
         if self._accept is None:
@@ -309,6 +327,22 @@ class Trunk(Layer):
             self._push()
         if self.owed(branch.sid) > branch.high:
             self._waiting.add(branch)
+
+    @property
+    def is_idle(self) -> bool:
+        """No stream in it was let in."""
+        return not self._let_in
+
+    def let_in(self) -> None:
+        """One of its streams was: keep for all of them what the options say."""
+        self._let_in += 1
+        if self._proven or self._ended is not None:
+            return
+        self._proven = True
+        self._machine.keep_at_most(None)
+        self._lower.prove()
+        self._push()
+        self.when_proven()
 
     def hold(self, sid: int) -> None:
         """Push nothing of this stream for now."""
@@ -386,3 +420,7 @@ class Trunk(Layer):
 
     def _idle(self, now: float) -> bool:
         return self._idle_since is not None and now - self._idle_since >= IDLE_TIME
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -37,6 +37,10 @@ from gateway.carriers.ws_frames import Reader, Writer
 _DATA = frozenset({Opcode.BINARY, Opcode.TEXT, Opcode.CONT})
 
 _LONGEST_HANDSHAKE = 32 * 1024
+STRANGER_MESSAGE = 64 * 1024
+"""Bytes of a compressed message of who was not let in yet, once it is inflated."""
+_COMPRESSED = 16 * 1024
+"""Bytes of a message before it is compressed: it is read only when it is whole."""
 _END_OF_HEADERS = b"\r\n\r\n"
 
 _SILENT = logging.getLogger(f"{__name__}.library")
@@ -89,7 +93,9 @@ class WsStream(Layer):
         if self._writer is not None:
             self._lower.write(self._writer.write(data))
             return
-        self._protocol.send_binary(data)
+        view = memoryview(data)
+        for at in range(0, len(view), _COMPRESSED):
+            self._protocol.send_binary(bytes(view[at : at + _COMPRESSED]))
         self._send()
 
     @property
@@ -275,9 +281,15 @@ class WsServer(WsStream):
         )
         self._protocol = ServerProtocol(
             extensions=[deflate] if options.compression else None,
-            max_size=options.max_message,
+            max_size=min(options.max_message, STRANGER_MESSAGE),
             logger=_SILENT,
         )
+
+    def prove(self) -> None:
+        for name in ("max_message_size", "max_size"):  # the library's name since 16, and before
+            if hasattr(self._protocol, name):
+                setattr(self._protocol, name, self._options.max_message)
+        super().prove()
 
     def _greet(self) -> None:
         """The client speaks first."""

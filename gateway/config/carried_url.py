@@ -37,7 +37,7 @@ _NODE = ("backup", "weight", "interface", "so_mark")
 _CONNECTOR = ("nodelay", "connecttimeout")
 _HANDLER = (
     "readtimeout", "nodelay", "udp.buffersize", "udpbuffersize", "bind", "allow", "bridges",
-    "auther", "hash", "sniffing",
+    "clients", "auther", "hash", "sniffing",
 )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ Value = str | int | float | bool | bytes | tuple[str, ...] | dict[str, str]
 Options = dict[str, Value]
 
 READ_TIMEOUT = 15.0
+CLIENTS = 8192
+"""Streams that each bridge of a listener leads at a time."""
 """Seconds a client has for its relay request; GOST's value."""
 
 
@@ -134,6 +136,7 @@ class RelaySpec(msgspec.Struct, frozen=True):
     allow: tuple[Target, ...] = ()
     bridges: int | None = None
     read_timeout: float = READ_TIMEOUT
+    clients: int = CLIENTS
     place: str = ""
     said: dict[str, Plain] = {}
     """The listener's metadata in the user's words."""

@@ -3,26 +3,28 @@
 from gateway.config import addresses, shape
 from gateway.config.auth import Auther, relay_authers
 from gateway.config.carrier_options import TLS_CARRIERS, options_of
-from gateway.config.chain_model import RelaySpec
+from gateway.config.chain_model import CLIENTS, RelaySpec
 from gateway.config.chains import carrier_of, is_insecure, user_of
 from gateway.config.ends import read_listen, read_selector, read_targets
 from gateway.config.model import Target
 from gateway.config.section import Values
 from gateway.config.tls import refuse_tls, server_tls_of
-from gateway.config.tree import Entry, Node, Report, items_of, mapping_of, plain
+from gateway.config.tree import Entry, Node, Report, Scalar, items_of, mapping_of, plain
 from gateway.config.values import BadValueError, duration, printable, ranged, shown, text
 
 HANDLER = shape.of("type auth auther authers metadata",
                    foreign="chain chainGroup retries limiter observer tls")  # fmt: skip
 LISTENER = shape.of("type tls metadata", foreign="chain chainGroup auther authers auth")
-METADATA = shape.of("readTimeout allow bridges",
+METADATA = shape.of("readTimeout allow bridges clients",
                     useless="nodelay udp.bufferSize udpBufferSize hash",
                     foreign="bind sniffing entryPoint ingress")  # fmt: skip
 SERVICE_METADATA = shape.of("user", useless="enableStats labels",
                             foreign="interface so_mark netns netns.out preUp postUp preDown "
                             "postDown proxyProtocol dialTimeout")  # fmt: skip
 MOST_BRIDGES = 64
+MOST_CLIENTS = 1_000_000
 READ_TIMEOUT = 15.0
+LONGEST = 86400.0
 
 
 def is_relay(node: Node) -> bool:
@@ -89,11 +91,20 @@ def build_relay(
         selector=read_selector(_forwarder(entries, report), None, report),
         allow=_allowed(metadata, report),
         bridges=values.get("bridges", ranged(1, MOST_BRIDGES), None),
-        read_timeout=values.get("readtimeout", duration, READ_TIMEOUT) or READ_TIMEOUT,
+        read_timeout=values.get("readtimeout", _patience, READ_TIMEOUT),
+        clients=values.get("clients", ranged(2, MOST_CLIENTS), CLIENTS) or CLIENTS,
         place=node.place,
         said={each.key: plain(each.node) for each in given.values()},
     )
     return spec, own.get("user")
+
+
+def _patience(value: Scalar) -> float:
+    """0 is the default, as in GOST."""
+    found = duration(value)
+    if not 0 <= found <= LONGEST:
+        raise BadValueError(f"{shown(value)} is out of range: write up to 24h, above 0")
+    return found or READ_TIMEOUT
 
 
 def _forwarder(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:

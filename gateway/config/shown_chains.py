@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from gateway.config.chain_model import (
+    CLIENTS,
     READ_TIMEOUT,
     ChainSpec,
     ClientTlsSpec,
@@ -63,6 +64,8 @@ def _handler(spec: RelaySpec) -> Document:
         document["allow"] = Noted(",".join(map(_address, spec.allow)), spec.place)
     if spec.bridges is not None:
         document["bridges"] = Noted(spec.bridges, spec.place)
+    if spec.clients != CLIENTS:
+        document["clients"] = Noted(spec.clients, spec.place)
     return document
 
 
@@ -124,10 +127,16 @@ def _unverified(tls: ClientTlsSpec) -> str:
 
 
 def _server_tls(tls: ServerTlsSpec, place: str) -> Document:
+    document: dict[str, Document] = {}
     if tls.cert_file is None:
         own = Noted("one of its own, made if need be and kept", DEFAULT, only_said=True)
-        return {"certFile": own, **_files(tls, place)}
-    return _files(tls, place)
+        document["certFile"] = own
+    document |= _files(tls, place)
+    if tls.reject_unknown_sni:
+        document["rejectUnknownSNI"] = Noted(value=True, note=place)
+    if tls.server_names:
+        document["serverNames"] = Noted(",".join(tls.server_names), place)
+    return document
 
 
 def _files(tls: ClientTlsSpec | ServerTlsSpec, place: str) -> dict[str, Document]:

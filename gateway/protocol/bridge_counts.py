@@ -30,12 +30,16 @@ STRANGER_TEXT = {
     "ended-early": "it left before it was let in",
     "handshake-timeout": "its handshake took too long",
     "handshake-ended": "it left during the handshake",
-    "half-open-evicted": "its handshake was not done, and its place was needed",
+    "half-open-evicted": "it was not let in yet, and its place was needed",
+    "unproven": "a session of which no stream was let in in time",
+    "idle-evicted": "a session without a stream that was let in; its place was needed",
+    "unanswered": "it had never had an answer from the tunnel, and its place was needed",
     "bad-tls": "its TLS handshake failed: no TLS, or it does not trust the certificate",
     "bad-http": "no HTTP, or not as a WebSocket or gRPC client speaks",
     "wrong-path": "it asked for another path",
     "no-descriptors": "this process had no descriptor left",
-    "full": "the listener had as many connections as it may",
+    "full": "the listener had as many streams, or sessions, as it may",
+    "client-full": "its user, or its host, had half of the places already",
     "noise": "datagrams that nobody of ours sends",
 }
 """What ended a stream that led nowhere, or kept it from beginning."""

@@ -83,6 +83,9 @@ class Machine(Protocol):
     def backlog(self, sid: int) -> int:
         """Bytes written to a stream that have not been given out."""
 
+    def keep_at_most(self, size: int | None) -> None:
+        """Be `blocked` from so many bytes kept, of all streams; None: as the options say."""
+
     def pause(self, sid: int) -> None:
         """Keep this stream's bytes from now on."""
 

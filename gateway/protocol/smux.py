@@ -75,6 +75,7 @@ class Session:
         self._sid = 0  # whose frame we are in
         self._left = 0  # bytes of it to come
         self._unread = 0
+        self._most_kept = options.receive_buffer
         self._refused = 0
         self._opened_any = False
         self._heard = now
@@ -210,7 +211,12 @@ class Session:
     @property
     def blocked(self) -> bool:
         """Too much is kept for paused streams: read no more until one is resumed or closed."""
-        return self._unread >= self.options.receive_buffer
+        return self._unread >= self._most_kept
+
+    def keep_at_most(self, size: int | None) -> None:
+        """Be `blocked` from so many bytes on; None: from `receive_buffer`."""
+        most = self.options.receive_buffer
+        self._most_kept = most if size is None else min(size, most)
 
     def pause(self, sid: int) -> None:
         """Keep this stream's bytes from now on."""

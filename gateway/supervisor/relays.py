@@ -51,10 +51,10 @@ LONGEST_TURN = 1.0
 """Seconds by which our clock, read once a turn, may be behind a bridge's; ports rest for longer."""
 STRANGE = (
     "accept-error", "bad-frame", "bad-grpc", "bad-http", "bad-kcp", "bad-mtls", "bad-mws",
-    "bad-mwss", "bad-quic", "bad-request", "bad-snappy", "bad-target", "bad-tls", "forbidden",
-    "full", "half-open-evicted", "handshake-ended", "handshake-timeout", "impatient",
-    "no-descriptors", "noise", "request-timeout", "stranger-evicted", "unreachable",
-    "wrong-path", "wrong-version",
+    "bad-mwss", "bad-quic", "bad-request", "bad-snappy", "bad-target", "bad-tls", "client-full",
+    "forbidden", "full", "half-open-evicted", "handshake-ended", "handshake-timeout",
+    "idle-evicted", "impatient", "no-descriptors", "noise", "request-timeout",
+    "stranger-evicted", "unanswered", "unproven", "unreachable", "wrong-path", "wrong-version",
 )  # fmt: skip
 """What bridges and carriers count that is worth a line."""
 
@@ -160,6 +160,7 @@ class RelayService:
             allowed=tuple(_address(target) for target in self.spec.allow),
             forward=tuple(self._way(target) for target in self.spec.targets),
             selector=_selector(self.spec),
+            clients=self.spec.clients,
         )
 
         def forget() -> None:

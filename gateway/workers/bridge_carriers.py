@@ -44,6 +44,12 @@ _STRUCTS = {
 _EXTRAS = {"grpc": "grpc", "quic": "quic", "kcp": "kcp"}
 """Modules whose packages come with an extra of this name."""
 
+SESSIONS = frozenset({"mtls", "mws", "mwss", "grpc", "quic", "kcp"})
+"""Carriers of many streams in one session."""
+
+_ANSWER_SECONDS = 1.0
+"""Beyond `readTimeout`, for a stream's refusal to leave before its session ends."""
+
 DATAGRAMS = frozenset({"quic", "kcp"})
 """Carriers over UDP: they listen on a datagram socket, and run over no stream."""
 
@@ -86,6 +92,9 @@ def prepare_listen(relay: RelaySpec, own: OwnCertificate) -> Listen:
         keywords["tls"] = server_tls(relay.tls, own, module)
     keywords["handshake_timeout"] = relay.options.get("handshake_timeout", relay.read_timeout)
     keywords["max_half_open"] = STRANGERS
+    if relay.carrier in SESSIONS:
+        keywords["request_timeout"] = relay.read_timeout + _ANSWER_SECONDS
+        keywords["max_sessions"] = relay.clients
 
     async def listen(sock: socket.socket, accept: Accept, counts: Counts) -> Listener:
         listener: Listener = await module.listen(sock, accept, counts=counts, **keywords)

@@ -7,11 +7,17 @@ from gateway.protocol.relay import Server
 from gateway.protocol.wire import WireError
 
 HELD_BYTES = 128 * 1024
-"""Bytes behind a request that may come before its stream is led anywhere."""
+"""Bytes behind a request that may come before its stream is led anywhere;"""
+HELD_FREELY = 16 * 1024
+HELD_TOGETHER = 32 << 20
+"""once all streams together hold so many, only `HELD_FREELY` of each."""
 
 
 class Keeper(Protocol):
     """Who decides about an entrance: the bridge."""
+
+    def may_hold(self, entrance: "Entrance", size: int) -> bool:
+        """It holds so many bytes more; whether that is not too much."""
 
     def on_request(self, entrance: "Entrance") -> None:
         """Its request is whole."""
@@ -49,7 +55,7 @@ class Entrance:
         if rest is None:
             return
         self.held += rest
-        if len(self.held) > HELD_BYTES:
+        if not self._keeper.may_hold(self, len(rest)) or len(self.held) > HELD_BYTES:
             self._keeper.reject(self, "impatient")
         elif not asked:
             self.stream.pause()

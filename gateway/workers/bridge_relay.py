@@ -11,6 +11,10 @@ it whenever it likes. Bytes that are no request end the stream without a word.
 Where a stream may lead is `protocol.relay_access`. The supervisor hears of a stream's UDP
 port before its first datagram leaves, and of its end at once: the port will be used again.
 Not before all have heard, though: the socket rests for a while, deaf, and keeps the port.
+
+Streams that are led are bounded too (`bridge_guests`). When there is no place, one that has
+never had an answer from where it leads has to go, the oldest first; if all had one, the new
+one is refused. So who may ask but is not let into the tunnel keeps nobody out.
 """
 
 import asyncio
@@ -22,8 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from gateway.carriers import tcp
+from gateway.carriers import listening, tcp
 from gateway.carriers.stream import CarrierError, Listener, Stream
+from gateway.config.chain_model import CLIENTS
 from gateway.linux import near
 from gateway.protocol.bridge_messages import (
     AskRelay,
@@ -43,7 +48,9 @@ from gateway.workers.base import Place
 from gateway.workers.bridge_base import CLOSE_SECONDS, Bridge
 from gateway.workers.bridge_carriers import STRANGERS, Listen
 from gateway.workers.bridge_crossing import Crossing
-from gateway.workers.bridge_entrance import Entrance
+from gateway.workers.bridge_entrance import HELD_FREELY, HELD_TOGETHER, Entrance
+from gateway.workers.bridge_guests import SHARE, Guests
+from gateway.workers.bridge_hosts import is_literal, is_local, look_up
 from gateway.workers.bridge_splice import Splice
 
 STOCK, STOCK_LOW = 16, 8
@@ -60,7 +67,7 @@ class RelayParts:
     """What it works on. `listener` is the listening socket, opened by the supervisor.
 
     With `forward` every stream leads to one of these, whichever `selector` says, and not
-    where its client asks for.
+    where its client asks for. At most `clients` streams are led at a time.
     """
 
     listener: socket.socket
@@ -72,6 +79,7 @@ class RelayParts:
     forward: tuple[Way, ...] = ()
     selector: Selector | None = None
     strangers: int = STRANGERS
+    clients: int = CLIENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,10 @@ class RelayBridge(Bridge):
         self._strangers: dict[Entrance, float] = {}
         self._asked: dict[int, Entrance] = {}
         self._led: dict[Entrance, _Led] = {}
+        limit = listening.raise_descriptor_limit()
+        self._most_strangers = max(1, min(parts.strangers, limit // listening.SHARE))
+        self._held = 0
+        self._guests = Guests(min(parts.clients, limit // SHARE))
         self._splices: set[Splice] = set()
         self._past: Counter[str] = Counter()
         self._stock: deque[socket.socket] = deque()
@@ -167,7 +179,7 @@ class RelayBridge(Bridge):
 
     def accept(self, stream: Stream) -> None:
         """A carrier's stream whose handshakes are done."""
-        if len(self._strangers) >= self._parts.strangers:
+        if len(self._strangers) >= self._most_strangers:
             self.reject(next(iter(self._strangers)), "stranger-evicted")
         entrance = Entrance(self, stream)
         now = asyncio.get_running_loop().time()
@@ -178,12 +190,19 @@ class RelayBridge(Bridge):
         """End a stranger, with a status or without a word."""
         if not self._forget_stranger(entrance):
             return
+        entrance.held.clear()
         self.count(what)
         if status is None:
             entrance.stream.abort()
             return
         entrance.stream.write(build_response(status))
         entrance.stream.close()
+
+    def may_hold(self, entrance: Entrance, size: int) -> bool:
+        """All strangers together keep what memory allows: who has much must not have more."""
+        if entrance in self._strangers:
+            self._held += size
+        return self._held <= HELD_TOGETHER or len(entrance.held) <= HELD_FREELY
 
     def on_request(self, entrance: Entrance) -> None:
         """The request is whole."""
@@ -205,6 +224,7 @@ class RelayBridge(Bridge):
         """Whatever it was, it is over."""
         if self._forget_stranger(entrance):
             self.count("ended-early")
+        self._guests.leave(entrance)
         led = self._led.pop(entrance, None)
         if led is None:
             return
@@ -230,7 +250,10 @@ class RelayBridge(Bridge):
     def _forget_stranger(self, entrance: Entrance) -> bool:
         """Take it from the strangers; false: it was none any more."""
         self._asked.pop(entrance.query, None)
-        return self._strangers.pop(entrance, None) is not None
+        if self._strangers.pop(entrance, None) is None:
+            return False
+        self._held -= len(entrance.held)
+        return True
 
     def _on_verdict(self, entrance: Entrance, verdict: str) -> None:
         request = entrance.server.request
@@ -239,11 +262,11 @@ class RelayBridge(Bridge):
             self.reject(entrance, "unauthorized" if verdict == "no" else "undecided", status)
             return
         parts = self._parts
-        way = self._forward(request) or find_way(request, parts.own, parts.allowed, _is_local)
+        way = self._forward(request) or find_way(request, parts.own, parts.allowed, is_local)
         if isinstance(way, Status):
             what = "forbidden" if way is Status.FORBIDDEN else "bad-target"
             self.reject(entrance, what, way)
-        elif way.udp and _is_literal(way.address.host):
+        elif way.udp and is_literal(way.address.host):
             self._lead_datagrams(entrance, way, way.address.host)
         else:
             self.begin(self._lead(entrance, way))
@@ -262,14 +285,14 @@ class RelayBridge(Bridge):
         host, port = way.address.host, way.address.port
         try:
             if way.udp:
-                found = await self._look_up(host, port)
+                found = await look_up(host, port, CONNECT_SECONDS)
                 self._lead_datagrams(entrance, way, found)
                 return
             far = await tcp.dial(host, port, timeout=CONNECT_SECONDS)
         except (CarrierError, OSError, UnicodeError):  # a name that cannot be one
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        if not self._forget_stranger(entrance):
+        if entrance not in self._strangers or not self._take_place(entrance):
             far.abort()
             return
         entrance.stream.write(build_response(Status.OK))
@@ -279,11 +302,28 @@ class RelayBridge(Bridge):
         entrance.lead(splice.near)
         self.count("connected")
 
-    async def _look_up(self, host: str, port: int) -> str:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        return str(found[0][4][0])
+    def _take_place(self, entrance: Entrance) -> bool:
+        """The stranger becomes a guest; false: there is no place, and he is told so."""
+        client = entrance.user if self._parts.auth else entrance.stream.remote.host
+        lacking = self._guests.lacks(client)
+        if lacking and not self._make_room(client if lacking == "client-full" else None):
+            self.reject(entrance, lacking, Status.UNAVAILABLE)
+            return False
+        self._forget_stranger(entrance)
+        self._guests.enter(entrance, client)
+        entrance.stream.prove()
+        return True
+
+    def _make_room(self, client: str | None) -> bool:
+        """End the oldest led stream, of this client if one is given, that never had an answer."""
+        for entrance, led in self._led.items():
+            owner = self._guests.client_of(entrance)
+            if not led.crossing.last_datagram and client in {None, owner}:
+                self.count("unanswered")
+                self.on_stream_end(entrance, "its place was needed")
+                entrance.stream.abort()
+                return True
+        return False
 
     def _on_splice_end(self, splice: Splice) -> None:
         self._splices.discard(splice)
@@ -296,7 +336,9 @@ class RelayBridge(Bridge):
         except OSError:
             self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
             return
-        self._forget_stranger(entrance)
+        if not self._take_place(entrance):
+            sock.close()
+            return
         name = sock.getsockname()
         local, port = pack_address(ip_address(name[0].partition("%")[0])), int(name[1])
         crossing = Crossing(entrance.stream, sock, self.packer)
@@ -348,22 +390,3 @@ class _Datagrams:
 
     def on_end(self, _reason: str) -> None:
         """The bridge has been told."""
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _is_local(address: str) -> bool:
-    """Whether this host has the address: it then can be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True

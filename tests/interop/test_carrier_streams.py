@@ -184,6 +184,7 @@ async def relay(carrier: str, request: bytes, certificate, **options):
 
     def accept(stream):
         relays.append(Relay(stream, request))
+        stream.prove()
         stream.start(relays[-1])
 
     listen = {"tcp": tcp, "tls": tls, "ws": ws, "wss": ws}[carrier].listen

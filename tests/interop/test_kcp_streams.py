@@ -164,6 +164,7 @@ async def our_echo(options):
 
     def accept(stream):
         relays.append(Relay(stream))
+        stream.prove()
         stream.start(relays[-1].taker)
 
     door = await kcp.listen(sock, accept, counts=counts, kcp=options)

@@ -63,6 +63,7 @@ async def our_echo(certificate, options):
 
     def accept(stream):
         relays.append(Relay(stream))
+        stream.prove()
         stream.start(relays[-1].taker)
 
     tls = quic.server_tls(cert_file=certificate.file)

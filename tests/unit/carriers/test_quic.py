@@ -409,7 +409,8 @@ def test_a_thousand_streams_leave_nothing_behind(papers):
             await until(lambda: not served.listener.sessions)
             door = served.listener
             assert not door._by_id
-            assert not door._strangers
+            assert not list(door._places)
+            assert not door._places.guests
             assert descriptors() <= before
 
     run(main())

@@ -76,6 +76,7 @@ def carrier(request, papers):
         )
         near = await dial("127.0.0.1", listener.port, timeout=5.0, **dial_options)
         far = await accepted
+        far.prove()
         for dial_more, top in more:
             far, near = await asyncio.gather(
                 top(far), dial_more("server.test", 443, timeout=5.0, over=near)
@@ -224,6 +225,7 @@ def test_close_loses_nothing_though_the_other_end_still_talks() -> None:
         listener = await tcp.listen(narrow, accepted.set_result, counts=_NoCounts())
         near = await tcp.dial("127.0.0.1", listener.port)
         far, taker = await accepted, Taker()
+        far.prove()
         far.start(taker)
         near.start(Taker())
         near.pause()
