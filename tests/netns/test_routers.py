@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hosts import Host
 from needs import need
+from netns.test_surroundings import changed, everything
 from networks import Gateway, Network, misses, reaches
 from programs import listening, wait_for
 from traffic import ping
@@ -81,10 +82,15 @@ def way(host: Host, address: str) -> str:
     return words[words.index("dev") + 1] if "dev" in words else "unreachable"
 
 
-def host_routes(net: Network) -> dict[str, str]:
-    """The server host's routes of ours: network to gateway."""
-    lines = net.lab.server.run("ip", "route", "show", "proto", "71").stdout.splitlines()
+def routes_of(host: Host) -> dict[str, str]:
+    """A host's routes of ours: network to gateway."""
+    lines = host.run("ip", "route", "show", "proto", "71").stdout.splitlines()
     return {line.split()[0]: line.split()[line.split().index("via") + 1] for line in lines}
+
+
+def host_routes(net: Network) -> dict[str, str]:
+    """The same of the server's host."""
+    return routes_of(net.lab.server)
 
 
 def test_inline_routes_join_the_sites(net):
@@ -306,3 +312,89 @@ def test_a_device_that_outlives_the_gateway_keeps_no_route(net):
     wait_for(lambda: host_routes(net) == {LAN2: C2}, 5.0, "the leftovers to go")
     assert server.stop() == 0
     assert host_routes(net) == {}
+
+
+def test_a_server_whose_device_lives_in_another_namespace(net):
+    """Routes, what is there already, what others do: all of that namespace, none of this."""
+    here, inner = net.lab.server, net.lab.lan_hosts[1]
+    before, before_inner = everything(here), everything(inner)
+    routes = net.lab.directory / "routes"
+    put(routes, f"{LAN1} {C1}\n{LAN2} {C2}\n")
+    server = hub(net, f"file: {{path: {routes}}}\n  reload: 1s", more=f", netns: {inner.netns}")
+    net.client(2, SILENT)
+    wait_for(lambda: routes_of(inner) == {LAN2: C2}, 5.0, "the route beside what it has")
+    reaches(inner, H2)
+    [problem] = server.service()["host"]["problems"]
+    assert LAN1 in problem
+    assert changed(here, before) == []
+
+    put(routes, f"{LAN2} {C2}\n10.7.0.0/16 {C2}\n")
+    wait_for(lambda: routes_of(inner) == {LAN2: C2, "10.7.0.0/16": C2}, 5.0, "the new one")
+    wait_for(lambda: server.service()["host"]["problems"] == [], 5.0, "the problem to end")
+    inner.ip(f"route del {LAN2}")
+    wait_for(lambda: LAN2 in routes_of(inner), 5.0, "the route to be restored")
+    inner.ip("link del tun0")
+    wait_for(lambda: len(routes_of(inner)) == 2, 5.0, "the routes of the new device")
+    reaches(inner, H2)
+    server.process.send(signal.SIGKILL)
+    server.process.wait()
+    wait_for(lambda: "tun0" not in inner.devices(), 5.0, "the device to go")
+    server.restart()
+    server.expect_ready()
+    wait_for(lambda: len(routes_of(inner)) == 2, 5.0, "the routes again")
+    reaches(inner, H2)
+    assert server.stop() == 0
+    assert changed(inner, before_inner) == []
+    assert changed(here, before) == []
+
+
+def test_a_device_in_another_namespace_that_outlives_the_gateway(net):
+    inner = net.lab.lan_hosts[1]
+    inner.run("ip", "tuntap", "add", "tun7", "mode", "tun")
+    routes = net.lab.directory / "routes"
+    put(routes, f"{LAN2} {C2}\n10.7.0.0/16 {C2}\n")
+    more = f", name: tun7, netns: {inner.netns}"
+    server = hub(net, f"file: {{path: {routes}}}", more=more)
+    wait_for(lambda: len(routes_of(inner)) == 2, 5.0, "the routes")
+    server.process.send(signal.SIGKILL)
+    server.process.wait()
+    wait_for(lambda: net.lab.server.pids() == [], 5.0, "the children to be gone")
+    inner.run("ip", "link", "set", "tun7", "up")
+    inner.run("ip", "route", "replace", "10.7.0.0/16", "dev", "tun7", "proto", "71")
+    put(routes, f"{LAN2} {C2}\n")
+    server.restart()
+    server.expect_ready()
+    wait_for(lambda: routes_of(inner) == {LAN2: C2}, 5.0, "the leftovers to go")
+    assert server.stop() == 0
+    assert routes_of(inner) == {}
+
+
+def test_a_client_with_a_router_and_its_device_in_another_namespace(net):
+    """No way to the server has to be kept: its datagrams are never in that namespace."""
+    here, inner = net.lab.clients[2], net.lab.lan_hosts[1]
+    net.server()
+    net.client(2, SILENT)
+    before, before_inner = everything(here), everything(inner)
+    routes = net.lab.directory / "routes"
+    put(routes, "1.2.0.0/16 192.168.123.1\n10.7.0.0/16 192.168.123.1\n")
+    file = net.lab.directory / "client.yaml"
+    text = CLIENT.format(routes=routes).replace(
+        "router: ways", f"router: ways, netns: {inner.netns}"
+    )
+    file.write_text(text)
+    client = net.gateway(here, "-C", str(file)).expect_ready()
+    reaches(inner, "192.168.123.1")
+    wait_for(lambda: way(inner, "1.2.3.4") == "tun0", 5.0, "the routes")
+    assert changed(here, before) == []
+    put(routes, "10.8.0.0/16 192.168.123.1\n")
+    wait_for(lambda: way(inner, "10.8.0.1") == "tun0", 5.0, "the new route")
+    wait_for(lambda: way(inner, "10.7.0.1") != "tun0", 5.0, "the former route to go")
+    client.process.send(signal.SIGKILL)
+    client.process.wait()
+    wait_for(lambda: "tun0" not in inner.devices(), 5.0, "the device to go")
+    client.restart()
+    client.expect_ready()
+    wait_for(lambda: way(inner, "10.8.0.1") == "tun0", 5.0, "the route again")
+    reaches(inner, "192.168.123.1")
+    assert client.stop() == 0
+    assert changed(inner, before_inner) == []
