@@ -5,6 +5,7 @@ None means "decide at start". Secrets are `Secret` bytes, so that neither a `rep
 nor a log line shows them.
 """
 
+import re
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -165,6 +166,9 @@ class HttpSpec(msgspec.Struct, frozen=True):
     url: str
     timeout: float = HTTP_SECONDS
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "url", _own(self.url))
+
     def __repr__(self) -> str:
         return f"HttpSpec({self.label!r}, timeout={self.timeout!r})"
 
@@ -193,6 +197,7 @@ class PluginSpec(msgspec.Struct, frozen=True):
     key_file: str = ""
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "url", _own(self.url))
         msgspec.structs.force_setattr(self, "token", Secret(self.token))
 
     def __repr__(self) -> str:
@@ -229,13 +234,20 @@ class RouterSpec(msgspec.Struct, frozen=True):
 
 
 def public_url(url: str) -> str:
-    """A URL without what may be secret in it."""
+    """A URL without what may be secret in it, which `urlsplit` would remember for long."""
+    scheme, _, rest = url.partition("://")
+    path = re.split("[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = path.partition("/")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}")
     except ValueError:
         return "an unreadable URL"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _own(url: str) -> str:
+    """A copy that nobody else refers to, as it may have to be wiped."""
+    return url.encode().decode()
 
 
 class Service(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from gateway.config.model import (
     PluginSpec,
     RedisSpec,
     RedisType,
+    public_url,
 )
 from gateway.config.section import Values
 from gateway.config.tree import Entry, Report, Scalar, mapping_of
@@ -184,7 +185,7 @@ def _url(value: Scalar) -> str:
     """An http or https URL. The message does not show it, as it may hold a password."""
     word = printable(value)
     try:
-        parts = urlsplit(word)
+        parts = urlsplit(public_url(word))
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False

@@ -14,6 +14,7 @@ import faulthandler
 import os
 import pwd
 import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -211,3 +212,21 @@ def wipe(secret: bytes) -> None:
     if len(secret) > 1 or (secret and type(secret) is not bytes):
         offset = bytes.__basicsize__ - 1
         ctypes.memset(id(secret) + offset, 0, len(secret))
+
+
+def wipe_text(secret: str) -> None:
+    """The same for a text; what is not ASCII becomes NULs of its own width.
+
+    A text is one object too, its characters and a NUL at the end (unicodeobject.h); the
+    head is larger where they are not ASCII.
+    """
+    if len(secret) < 2:
+        return
+    if secret.isascii():
+        offset, size = sys.getsizeof(secret) - len(secret) - 1, len(secret)
+    else:
+        offset = str.__basicsize__ - ctypes.sizeof(ctypes.c_void_p)
+        size = len(secret) * (
+            1 if max(secret) < "\u0100" else 2 if max(secret) < "\U00010000" else 4
+        )
+    ctypes.memset(id(secret) + offset, 0, size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from gateway.config.model import AutherSpec
-from gateway.linux.process import wipe
+from gateway.linux.process import wipe, wipe_text
 from gateway.protocol.messages import (
     CredentialRow,
     FromChild,
@@ -79,8 +79,11 @@ class Authers:
         for spec in (*self._bare, *(table.spec for table in self.tables.values())):
             if spec.redis is not None:
                 wipe(spec.redis.password)
+            if spec.http is not None:
+                wipe_text(spec.http.url)
             if spec.plugin is not None:
                 wipe(spec.plugin.token)
+                wipe_text(spec.plugin.url)
 
     def _note(self, message: SourceState | PluginState) -> None:
         table = self.tables.get(message.name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from gateway.config.model import RouterSpec, Service
-from gateway.linux.process import wipe
+from gateway.linux.process import wipe, wipe_text
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.messages import (
     FromChild,
@@ -128,8 +128,11 @@ class Routers:
         for spec in (*self._bare, *(table.spec for table in self.tables.values())):
             if spec.redis is not None:
                 wipe(spec.redis.password)
+            if spec.http is not None:
+                wipe_text(spec.http.url)
             if spec.plugin is not None:
                 wipe(spec.plugin.token)
+                wipe_text(spec.plugin.url)
 
 
 class Routed:

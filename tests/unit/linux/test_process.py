@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_wipe() -> None:
     process.wipe(secret)
 
     assert secret == bytes(16)
+
+
+@pytest.mark.parametrize("word", ["http://me:secret@h", "gehe\xefm", "se\u0107ret", "\U0001f511s"])
+def test_wipe_text(word: str) -> None:
+    """Characters of every width, and nothing beside them."""
+    secret = "".join(list(word))
+    process.wipe_text(secret)
+
+    assert list(secret) == ["\0"] * len(word)
+    assert sys.getrefcount(secret) < 10, "its head is whole"
 
 
 def test_unknown_user() -> None:

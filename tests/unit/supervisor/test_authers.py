@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_interface
 
-from gateway.config.model import AutherSpec, Credential, FileSpec, PluginSpec, RedisSpec
+from gateway.config.model import AutherSpec, Credential, FileSpec, HttpSpec, PluginSpec, RedisSpec
 from gateway.protocol.forwarding import Refusal
 from gateway.protocol.messages import AskAuth, AuthVerdict, SourceState
 from gateway.protocol.packet import pack_address
@@ -97,10 +97,12 @@ def test_what_is_left_to_a_plugin() -> None:
 
 def test_the_resolver_gets_no_inline_entries_and_the_others_no_access() -> None:
     token = PluginSpec("http://p", bytes(bytearray(b"token")))
-    authers, _ = make(STAFF, AutherSpec("asked", plugin=token))
+    page = HttpSpec("http://me:word@w")
+    authers, _ = make(STAFF, AutherSpec("asked", http=page, plugin=token))
     assert [spec.inline for spec in authers.for_resolver()] == [(), ()]
     authers.forget()
     assert bytes(token.token) == bytes(5)
+    assert {*page.url, *token.url} == {"\0"}
 
 
 def ask(resolving: Resolving, key: object, now: float, answers: list[str]) -> bool:

@@ -168,7 +168,10 @@ def test_states_of_other_holders_and_names_are_not_ours() -> None:
 
 def test_secrets_are_wiped_in_other_children() -> None:
     spec = RouterSpec(
-        "sites", redis=RedisSpec("c", password=b"word"), plugin=PluginSpec("http://p", b"token")
+        "sites",
+        redis=RedisSpec("c", password=b"word"),
+        http=HttpSpec("http://me:word@w"),
+        plugin=PluginSpec("http://p?key=word", b"token"),
     )
     routers = Routers([spec], 1.0)
     routers.forget()
@@ -177,6 +180,9 @@ def test_secrets_are_wiped_in_other_children() -> None:
     assert bare.plugin is not None
     assert bytes(bare.redis.password) == bytes(4)
     assert bytes(bare.plugin.token) == bytes(5)
+    assert bare.http is not None
+    assert {*bare.http.url, *bare.plugin.url} == {"\0"}
+    assert HttpSpec("http://me:word@w").url == "http://me:word@w", "nobody else's is"
 
 
 nets = st.sampled_from(["10.0.0.0/8", "10.1.0.0/16", "10.1.1.0/24", "10.1.1.1/32", "fd00:5::/64"])
