@@ -74,6 +74,12 @@ def _to(key: str, parse: Callable[[Scalar], object]) -> Into:
     return into
 
 
+def _switch(value: Scalar) -> Options:
+    """One that is looked at elsewhere (`chains.is_insecure`), but must be readable."""
+    values.boolean(value)
+    return {}
+
+
 def _nothing(_value: Scalar) -> Options:
     return {}
 
@@ -170,7 +176,7 @@ OPTIONS: tuple[CarrierOption, ...] = (
         ("grpc.authority", "grpc.host", "host"), ends=("dial",),
     ),
     CarrierOption(
-        "insecure", ("grpc",), _nothing, "boolean", "Without TLS; the same at both ends.",
+        "insecure", ("grpc",), _switch, "boolean", "Without TLS; the same at both ends.",
         ("grpc.insecure", "grpcInsecure"),
     ),
     CarrierOption(

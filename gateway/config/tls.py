@@ -4,6 +4,7 @@ import re
 
 from gateway.config import shape
 from gateway.config.chain_model import ClientTlsSpec, ServerTlsSpec
+from gateway.config.option import nearest
 from gateway.config.section import Values
 from gateway.config.tree import Entry, Report, Scalar, items_of, mapping_of
 from gateway.config.values import BadValueError, boolean, printable, shown, text
@@ -14,6 +15,22 @@ SERVER = shape.of("certFile keyFile caFile rejectUnknownSNI serverNames options"
 OPTIONS = shape.of("minVersion maxVersion cipherSuites alpn")
 VERSIONS = ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13")
 
+LEAST_VERSION = "VersionTLS12"
+"""Unless something else is said."""
+
+_EXCHANGES = ("RSA", "ECDHE_RSA", "ECDHE_ECDSA")
+_CIPHERS = (
+    "RC4_128_SHA", "3DES_EDE_CBC_SHA", "AES_128_CBC_SHA", "AES_256_CBC_SHA",
+    "AES_128_CBC_SHA256", "AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256",
+)  # fmt: skip
+SUITES = frozenset(
+    {
+        "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
+        *(f"TLS_{exchange}_WITH_{cipher}" for exchange in _EXCHANGES for cipher in _CIPHERS),
+    }
+)  # fmt: skip
+"""As Go (crypto/tls) spells them. GOST passes over what it does not know."""
+
 _PIN = re.compile(r"sha256:(?:[0-9a-f]{2}:?){31}[0-9a-f]{2}", re.IGNORECASE | re.ASCII)
 
 
@@ -23,6 +40,7 @@ def client_tls_of(dialer: dict[str, Entry], host: str, place: str, report: Repor
     given = Values(found, "dialer.tls", place, report)
     more = Values(options, "dialer.tls.options", place, report)
     cert, key = _pair(given, place, report)
+    least, most = _versions(more, place, report)
     return ClientTlsSpec(
         server_name=given.get("servername", printable, host),
         secure=given.get("secure", boolean, False),
@@ -31,9 +49,9 @@ def client_tls_of(dialer: dict[str, Entry], host: str, place: str, report: Repor
         key_file=key,
         pin=given.get("pin", _pin, None),
         alpn=_words(options, "alpn", report),
-        min_version=more.get("minversion", _version, None),
-        max_version=more.get("maxversion", _version, None),
-        cipher_suites=_words(options, "ciphersuites", report),
+        min_version=least,
+        max_version=most,
+        cipher_suites=_suites(options, more.where, report),
     )
 
 
@@ -43,14 +61,15 @@ def server_tls_of(listener: dict[str, Entry], place: str, report: Report) -> Ser
     given = Values(found, "listener.tls", place, report)
     more = Values(options, "listener.tls.options", place, report)
     cert, key = _pair(given, place, report)
+    least, most = _versions(more, place, report)
     return ServerTlsSpec(
         cert_file=cert,
         key_file=key,
         ca_file=given.get("cafile", printable, None),
         alpn=_words(options, "alpn", report),
-        min_version=more.get("minversion", _version, None),
-        max_version=more.get("maxversion", _version, None),
-        cipher_suites=_words(options, "ciphersuites", report),
+        min_version=least,
+        max_version=most,
+        cipher_suites=_suites(options, more.where, report),
         reject_unknown_sni=given.get("rejectunknownsni", boolean, False),
         server_names=_words(found, "servernames", report),
     )
@@ -81,6 +100,27 @@ def _pair(given: Values, place: str, report: Report) -> tuple[str | None, str | 
     if key is not None and cert is None:
         report.error(place, f"{given.where}.keyFile: has no use without certFile")
     return cert, key
+
+
+def _versions(given: Values, place: str, report: Report) -> tuple[str | None, str | None]:
+    """The least and the most, of which something must be left."""
+    least = given.get("minversion", _version, None)
+    most = given.get("maxversion", _version, None)
+    if most is not None and VERSIONS.index(most) < VERSIONS.index(least or LEAST_VERSION):
+        than = least or f"{LEAST_VERSION}, the least unless minVersion says another"
+        report.error(place, f"{given.where}.maxVersion: {most} is less than {than}")
+    return least, most
+
+
+def _suites(found: dict[str, Entry], where: str, report: Report) -> tuple[str, ...]:
+    words = _words(found, "ciphersuites", report)
+    for word in words:
+        if word.upper() not in SUITES:
+            near = nearest(word.upper(), sorted(SUITES))
+            hint = f"did you mean {near}?" if near else "write names of Go's crypto/tls"
+            place, name = found["ciphersuites"].place, found["ciphersuites"].key
+            report.error(place, f"{where}.{name}: there is no suite {shown(word)}: {hint}")
+    return words
 
 
 def _words(found: dict[str, Entry], key: str, report: Report) -> tuple[str, ...]:

@@ -113,6 +113,18 @@ def test_only_clients_are_chained():
         ("relay+tls://h:1?key=/k.pem", "dialer.tls.keyFile: has no use without certFile"),
         ("relay+tls://h:1?tls.minVersion=1.2", ('dialer.tls.options.minVersion: "1.2" is no '
          "version of TLS: write VersionTLS10, VersionTLS11, VersionTLS12, VersionTLS13")),
+        ("relay+tls://h:1?maxVersion=VersionTLS12&minVersion=VersionTLS13", (
+         "dialer.tls.options.maxVersion: VersionTLS12 is less than VersionTLS13")),
+        ("relay+tls://h:1?maxVersion=VersionTLS11", ("dialer.tls.options.maxVersion: VersionTLS11 "
+         "is less than VersionTLS12, the least unless minVersion says another")),
+        (("relay+tls://h:1?cipherSuites=TLS_AES_128_GCM_SHA256,"
+         "TLS_ECDHE_RSA_WIHT_AES_128_GCM_SHA256"), ("dialer.tls.options.cipherSuites: there is no "
+         'suite "TLS_ECDHE_RSA_WIHT_AES_128_GCM_SHA256": did you mean '
+         "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256?")),
+        ("relay+tls://h:1?cipherSuites=HIGH", ("dialer.tls.options.cipherSuites: there is no "
+         'suite "HIGH": write names of Go\'s crypto/tls')),
+        ("relay+grpc://h:1?insecure=yes", (
+         'insecure: "yes" is not a boolean: write true or false')),
         ("relay+ws://h:1?tls.secure=true", ("dialer.tls: ws is not over TLS: leave this out, or "
          "choose another carrier")),
         ("relay+mws://h:1?mux.type=yamux", ('mux.type: "yamux" is not there: this program has smux '
@@ -161,6 +173,8 @@ def test_all_of_a_listener():
         ("relay+tls://:1?allow=x", 'allow: "x" is not HOST:PORT'),
         ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a '
          "whole number from 1 to 64")),
+        ("relay+tls://:1?readTimeout=-5s", ('handler.metadata.readTimeout: "-5s" is out of range: '
+         "write up to 24h, above 0")),
         ("relay+tls://u:@:1", "handler.auth: the password is empty"),
     ],
 )  # fmt: skip
@@ -275,14 +289,19 @@ def test_an_unused_chain_is_told(load):
 
 def test_what_is_in_effect_can_be_read_again_and_tells_no_secret(load, tmp_path):
     """Passwords and keys are stars, all else is the same."""
-    listens = (CLIENT, "relay+kcp://:444/10.0.0.1:1?kcp.key=hush&kcp.mode=fast3&bridges=2")
+    listens = (
+        CLIENT,
+        "relay+kcp://:444/10.0.0.1:1?kcp.key=hush&kcp.mode=fast3&bridges=2",
+        "relay+tls://:445/10.0.0.1:1?rejectUnknownSNI=true&serverNames=a.b,c.d",
+    )
     forward = f"relay+wss://me:hush@h:1,i:2?path=/x&pin={PIN}&backup=true&strategy=fifo"
     made = config(forward, listens=listens)
     text = explained(made, {}, 2)
     assert "hush" not in text
     assert text.isascii()
     again = load(yaml=text)
-    (relay,), (chain,) = again.relays, [service.chain for service in again.services]
+    (relay, named), (chain,) = again.relays, [service.chain for service in again.services]
+    assert named.tls == ServerTlsSpec(reject_unknown_sni=True, server_names=("a.b", "c.d"))
     assert relay.options == made.relays[0].options | {"kcp.key": "***"}
     assert (relay.targets[0].host, relay.bridges) == ("10.0.0.1", 2)
     (hop,), (before,) = chain.hops, made.services[0].chain.hops
@@ -290,6 +309,19 @@ def test_what_is_in_effect_can_be_read_again_and_tells_no_secret(load, tmp_path)
     for one, other in zip(hop.nodes, before.nodes, strict=True):
         assert (one.label, one.tls, one.options) == (other.label, other.tls, other.options)
         assert (one.backup, one.user) == (True, RelayUser(b"me", b"***"))
+
+
+def test_maps_tell_no_secret(load):
+    """Headers for a server in front, and a key where it has no effect."""
+    header = YAML.replace("{X-A: b}", "{Authorization: Basic hush, X-Api-Key: hush, X-A: b}")
+    text = explained(load(yaml=header), {}, 2)
+    assert "hush" not in text
+    assert "X-A: b" in text
+    kcp = YAML.replace("type: wss", "type: kcp").replace("        tls: {", "        #: {")
+    kcp = kcp.replace("{path: /x, header: {X-A: b}}", "{config: {key: hush, dscp: 46}}")
+    text = explained(load(yaml=kcp), {}, 2)
+    assert "hush" not in text
+    assert "dscp: 46" in text
 
 
 def test_names_are_one_per_carrier():
