@@ -16,6 +16,7 @@ from itertools import islice
 
 from gateway.carriers.buffers import borrow, give_back
 from gateway.carriers.stream import Receiver, Remote, Stream
+from gateway.carriers.window import Window
 
 NOT_SENT = 128 * 1024
 SMALL = 16 * 1024
@@ -70,6 +71,7 @@ class TcpStream(Stream):
         self.remote = remote
         self._sock = sock
         self._loop = asyncio.get_running_loop()
+        self._window = Window(sock)
         self._receiver: Receiver | None = None
         self._queue: deque[memoryview] = deque()
         self._backlog = 0
@@ -203,6 +205,7 @@ class TcpStream(Stream):
             self._small_reads = 0
         self._small_reads += 1
         if self._small_reads >= SMALL_READS:
+            self._window.look()
             self._loop.remove_reader(self._sock)
             self._rest = self._loop.call_later(REST, self._read_again)
 
@@ -266,6 +269,7 @@ class TcpStream(Stream):
         self._open = self._reading = False
         self._reason = reason
         self._end_rest()
+        self._window.end()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
