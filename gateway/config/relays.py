@@ -25,7 +25,6 @@ MOST_BRIDGES = 64
 MOST_CLIENTS = 1_000_000
 READ_TIMEOUT = 15.0
 LONGEST = 86400.0
-LONGEST = 86400.0
 
 
 def is_relay(node: Node) -> bool:
@@ -98,14 +97,6 @@ def build_relay(
         said={each.key: plain(each.node) for each in given.values()},
     )
     return spec, own.get("user")
-
-
-def _patience(value: Scalar) -> float:
-    """0 is the default, as in GOST."""
-    found = duration(value)
-    if not 0 <= found <= LONGEST:
-        raise BadValueError(f"{shown(value)} is out of range: write up to 24h, above 0")
-    return found or READ_TIMEOUT
 
 
 def _patience(value: Scalar) -> float:
