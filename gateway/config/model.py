@@ -34,6 +34,10 @@ Strategy = Literal["round", "random", "fifo", "hash", "parallel", "lowestlatency
 Choice = tuple[Network, ...] | Literal["auto", "off"]
 """Networks: these, none, or as the program finds right."""
 
+UNREADABLE = "an unreadable URL"
+_PUBLIC = re.compile(r"([^:/?#]*://)(?:[^/?#]*@)?([^/?#]*)([^?#]*).*", re.DOTALL)
+"""Of a URL: scheme, host and port, path."""
+
 DEFAULT_MTU = 1420
 """Room for UDP over IPv6 (48 bytes) and then some on a 1500-byte path; GOST's value."""
 
@@ -234,14 +238,14 @@ class RouterSpec(msgspec.Struct, frozen=True):
 
 
 def public_url(url: str) -> str:
-    """A URL without what may be secret in it, which `urlsplit` would remember for long."""
-    scheme, _, rest = url.partition("://")
-    path = re.split("[?#]", rest, maxsplit=1)[0]
-    authority, slash, path = path.partition("/")
+    """A URL without what may be secret in it: of that no part is copied, or kept in a cache."""
+    found = _PUBLIC.fullmatch(url)
+    if found is None:
+        return UNREADABLE
     try:
-        parts = urlsplit(f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}")
+        parts = urlsplit("".join(found.groups()))
     except ValueError:
-        return "an unreadable URL"
+        return UNREADABLE
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
