@@ -57,6 +57,7 @@ def _console(look: Look) -> Console:
     return Console(
         file=io.StringIO(),
         width=look.width,
+        height=look.height,
         color_system="standard" if look.colour else None,
         force_terminal=look.colour,
         markup=False,

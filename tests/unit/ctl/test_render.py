@@ -72,7 +72,9 @@ def test_a_pipe_gets_one_line_per_peer_where_a_cell_has_one() -> None:
     assert line.split()[:2] == ["192.168.123.14", "192.0.2.200:8421"]
 
 
-def test_colour_changes_no_word() -> None:
+@pytest.mark.parametrize("terminal", ["xterm", "dumb", "unknown"])
+def test_colour_changes_no_word(terminal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", terminal)
     coloured = drawn(DEGRADED, Look(100, colour=True))
     assert "\x1b[" in coloured
     bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
