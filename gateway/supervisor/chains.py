@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ from gateway.protocol.bridge_messages import Dial, Dialling, LegFigures
 from gateway.protocol.messages import FromChild
 from gateway.protocol.packet import Endpoint
 from gateway.protocol.relay import Address
+from gateway.protocol.uplink import LOST_PERIODS
 from gateway.supervisor.bridges import BridgeChildren, answer
 from gateway.supervisor.children import Children, Member
 from gateway.supervisor.loop import Loop
@@ -34,6 +36,7 @@ from gateway.workers.bridge_carriers import prepare_dial
 from gateway.workers.bridge_chain import ChainBridge, ChainParts, PreparedHop, PreparedNode
 
 LOG_INTERVAL = 30.0
+SLACK = 5.0
 CLEAR = frozenset({"tcp", "ws", "mws"})
 """Carriers whose bytes anybody on the way can read and change."""
 
@@ -95,6 +98,7 @@ class ChainClient:
         self.shortfall = near.shortfall(opened.legs[0]) if opened.legs else ""
         self._name = service.name
         self.targets = tuple(Address(target.host, target.port) for target in service.targets)
+        self._patience = _patience(service)
         self._cpus = cpus
         self._is_own = False
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
@@ -144,7 +148,7 @@ class ChainClient:
             self._is_own = True
             place.forget()
 
-        parts = ChainParts(tuple(self.opened.hops), legs)
+        parts = ChainParts(tuple(self.opened.hops), legs, self._patience)
         return ChainBridge(dataclasses.replace(place, forget=forget), parts)
 
     def _on_message(self, member: Member, message: FromChild) -> None:
@@ -179,6 +183,11 @@ class ChainClient:
                 _log, level, name, service=self._name, target=self.targets[leg.leg],
                 hops=" > ".join(leg.hops) or None, error=leg.error or None, held_back=held or None,
             )  # fmt: skip
+
+
+def _patience(service: Service) -> float:
+    """How long a stream may bring nothing: a little longer than the uplink's own patience."""
+    return LOST_PERIODS * service.ttl + SLACK if service.keepalive else inf
 
 
 def _standing(leg: LegFigures) -> str:

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import islice, product
+from math import inf
 
 from gateway.carriers.hop import RelayStream
 from gateway.carriers.stream import CarrierError, Stream
 from gateway.config.chain_model import HopSpec, NodeSpec
-from gateway.protocol.backoff import Backoff
 from gateway.protocol.bridge_messages import (
     Dial,
     Dialling,
@@ -38,6 +38,7 @@ from gateway.workers.base import Place
 from gateway.workers.bridge_base import Bridge
 from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
+from gateway.workers.bridge_leg import Leg
 from gateway.workers.bridge_race import first_of
 
 DIAL_SECONDS = 15.0
@@ -73,64 +74,15 @@ class PreparedHop:
 
 @dataclass(frozen=True)
 class ChainParts:
-    """What it works on. Each leg is a socket made by `near.open_leg`, and its target."""
+    """What it works on. Each leg is a socket made by `near.open_leg`, and its target.
+
+    `patience`: seconds for which the service's heartbeats may bring nothing at all; without
+    heartbeats for ever, as traffic may go one way only.
+    """
 
     hops: tuple[PreparedHop, ...]
     legs: tuple[tuple[socket.socket, Address], ...]
-
-
-class Leg:
-    """One target through all its streams."""
-
-    def __init__(self, index: int, sock: socket.socket, target: Address) -> None:
-        self.index = index
-        self.sock = sock
-        self.target = target
-        self.backoff = Backoff(random.random)
-        self.state: LegState = "idle"
-        self.error = ""
-        self.hops: tuple[str, ...] = ()
-        self.connects = 0
-        self.unconnected = 0
-        self.past = Counter[str]()
-        self.crossing: Crossing | None = None
-        self.stream: Stream | None = None
-        self.wanted = asyncio.Event()
-        self.wanted_at = 0.0
-        self.ended = asyncio.Event()
-
-    def on_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Datagrams of the stream."""
-        if self.crossing is not None:
-            self.crossing.on_data(data)
-
-    def on_room(self) -> None:
-        """The stream has caught up."""
-        if self.crossing is not None:
-            self.crossing.on_room()
-
-    def on_end(self, reason: str) -> None:
-        """The stream is over."""
-        self.error = reason or "the server closed the stream"
-        self.ended.set()
-
-    def figures(self) -> LegFigures:
-        """How it is."""
-        stream, crossing = self.stream, self.crossing
-        dropped = self.past["dropped"] + self.unconnected
-        return LegFigures(
-            leg=self.index,
-            state=self.state,
-            hops=self.hops,
-            remote=str(stream.remote) if stream else "",
-            rtt=stream.rtt if stream else None,
-            connects=self.connects,
-            fails=self.backoff.failures,
-            backlog=stream.backlog if stream else 0,
-            dropped=dropped + (crossing.dropped if crossing else 0),
-            verified=bool(stream and stream.verified),
-            error=self.error if self.state in ("waiting", "dialling") else "",
-        )
+    patience: float = inf
 
 
 class ChainBridge(Bridge):
@@ -179,7 +131,11 @@ class ChainBridge(Bridge):
         return counts, []
 
     def look(self) -> None:
-        """Nothing is due here."""
+        """Give up streams that everything goes into, and nothing comes out of."""
+        now = asyncio.get_running_loop().time()
+        for leg in self._legs:
+            if leg.is_silent(now, self._parts.patience):
+                leg.give_up(f"no answer through the chain for {self._parts.patience:.0f} s")
 
     def _listen(self, leg: Leg) -> None:
         asyncio.get_running_loop().add_reader(leg.sock.fileno(), self._on_unconnected, leg)
@@ -226,9 +182,7 @@ class ChainBridge(Bridge):
             self._become(leg, "up")
 
         relayed = RelayStream(stream, _request(leg.target, last, udp=True), on_answer)
-        leg.ended.clear()
-        leg.connects += 1
-        leg.stream = relayed
+        leg.begin(relayed, loop.time())
         leg.crossing = Crossing(relayed, leg.sock, self.packer)
         leg.hops = tuple(
             hop.nodes[index].spec.label for hop, index in zip(self._parts.hops, chosen, strict=True)
@@ -252,7 +206,7 @@ class ChainBridge(Bridge):
             leg.past["dropped"] += leg.crossing.dropped
             leg.crossing = leg.stream = None
             self._listen(leg)
-        if not answered:
+        if not answered or leg.given_up:
             self._selectors[-1].failed(chosen[-1], loop.time())
         return answered
 

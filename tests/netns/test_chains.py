@@ -150,6 +150,26 @@ def test_a_carrier_that_is_cut_and_back(network):
     reaches(host, SERVER, deadline=40.0)
 
 
+def test_a_flow_that_died_within_the_chain(network):
+    """No hop's carrier misses it yet; the heartbeats do."""
+    net = network(1)
+    relay_server(net, "relay+tls://:443")
+    client = chain_client(net, 1, "relay+tls://1.2.3.4:443")
+    host = net.lab.clients[0]
+    reaches(host, SERVER)
+    (flow,) = host.run("ss", "-tnH", "dst", "1.2.3.4:443").stdout.splitlines()
+    port = flow.split()[3].rpartition(":")[2]
+    host.run("nft", "add", "table", "inet", "cut")
+    host.run("nft", "add chain inet cut out { type filter hook output priority 0 ; }")
+    host.run("nft", f"add rule inet cut out tcp sport {port} drop")
+    wait_for(
+        lambda: "no answer through the chain" in client.process.output(),
+        20.0,
+        "the stream to be given up",
+    )
+    reaches(host, SERVER)
+
+
 def test_two_hops(network):
     """The first hop leads to the second alone, which is listed."""
     net = network(2)

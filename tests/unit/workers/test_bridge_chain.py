@@ -5,6 +5,8 @@ import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
+from math import inf
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +20,7 @@ from gateway.protocol.relay import Address
 from gateway.protocol.relay_access import Own
 from gateway.workers.bridge_carriers import prepare_dial
 from gateway.workers.bridge_chain import ChainBridge, ChainParts, PreparedHop, PreparedNode
+from gateway.workers.bridge_leg import Leg
 from gateway.workers.bridge_relay import RelayBridge, RelayParts
 
 
@@ -77,8 +80,8 @@ class Uplink:
 
 
 @asynccontextmanager
-async def chain(boss, working, uplink, target, *hops):
-    bridge = ChainBridge(boss.place, ChainParts(hops, ((uplink.leg, target),)))
+async def chain(boss, working, uplink, target, *hops, patience=inf):
+    bridge = ChainBridge(boss.place, ChainParts(hops, ((uplink.leg, target),), patience))
     async with working(boss, bridge):
         yield bridge
 
@@ -181,6 +184,50 @@ def test_a_stream_that_ends_is_dialled_again(run, boss, working, service):
         tun.close()
 
     run(body())
+
+
+def test_a_stream_that_brings_nothing_is_dialled_again(run, boss, working):
+    """Carriers of all hops are well, and so is the relay: only the target says no word."""
+
+    async def body() -> None:
+        tun, far, chief, uplink = socket.socket(type=socket.SOCK_DGRAM), boss(), boss(), Uplink()
+        tun.bind(("127.0.0.1", 0))
+        target = Address("", tun.getsockname()[1])
+        places = [SimpleNamespace(port=target.port)]
+        async with (
+            relay(far, working, places) as server,
+            chain(chief, working, uplink, target, hop(node(server.port)), patience=0.2),
+        ):
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            await chief.until(lambda: any(each.connects == 2 for each in chief.all(LegFigures)))
+            (lost,) = {each.error for each in chief.all(LegFigures) if each.error}
+            assert lost == "no answer through the chain for 0 s"
+            await far.until(lambda: len(far.all(StreamEnded)) == 1)
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+def test_when_a_leg_is_silent():
+    leg = Leg(0, socket.socket(), Address("", 1))
+    assert not leg.is_silent(0.0, 5.0)
+    leg.begin(SimpleNamespace(), 10.0)
+    leg.crossing = SimpleNamespace(last_datagram=0.0, on_data=lambda _: None)
+    assert not leg.is_silent(100.0, 5.0), "nobody asked"
+    leg.crossing.last_datagram = 101.0
+    assert not leg.is_silent(101.0, 5.0)
+    leg.crossing.last_datagram = 105.0
+    assert not leg.is_silent(106.0, 5.0), "as long as the first has time"
+    leg.on_data(b"")
+    assert not leg.is_silent(106.5, 5.0), "something came"
+    assert not leg.is_silent(200.0, 5.0), "all is answered"
+    leg.crossing.last_datagram = 200.0
+    assert not leg.is_silent(200.0, 5.0)
+    assert leg.is_silent(205.1, 5.0)
+    assert not leg.is_silent(1e9, inf)
+    leg.sock.close()
 
 
 def test_nodes_that_fail_are_passed_over(run, boss, working, service):
