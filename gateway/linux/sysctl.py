@@ -12,6 +12,7 @@ devices that listen to them are told so first.
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,6 +25,9 @@ SWITCHES = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 _BROADCAST = ("all", "default")
 _RA_UNLESS_FORWARDING = "1"
 _RA_ALWAYS = "2"
+_CHANGED = re.compile(
+    r"ipv4/ip_forward|ipv[46]/conf/(?!\.{1,2}/)[^/]+/forwarding|ipv6/conf/(?!\.{1,2}/)[^/]+/accept_ra"
+)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -82,10 +86,15 @@ def undo(changes: Sequence[Change]) -> tuple[str, ...]:
     """Put back what still is as we made it; sentences about what could not be.
 
     What somebody else has changed since is his. Safe to repeat. The record comes from a
-    disk: keys that lead elsewhere than below net/ are nobody's sysctls.
+    disk where others than root write, while root reads it: what `plan_forwarding` cannot
+    have changed is left alone.
     """
-    ours = [change for change in changes if ".." not in Path(change.key).parts]
-    ours = [change for change in ours if not Path(change.key).is_absolute()]
+    ours = [
+        change
+        for change in changes
+        if _CHANGED.fullmatch(change.key)
+        and {change.before, change.after} <= {"0", _RA_UNLESS_FORWARDING, _RA_ALWAYS}
+    ]
     still = [change for change in ours if _read(change.key) == change.after]
     left: list[str] = []
     for change in reversed(still):
