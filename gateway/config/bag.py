@@ -140,6 +140,10 @@ def _metadata(service: dict[str, Entry], section: Section, report: Report) -> di
 
 def _unknown(entry: Entry, report: Report) -> str:
     """Report an unknown option; the name it was probably meant to be, or ""."""
+    if entry.key.lower() in shape.WHO_MAY_JOIN:
+        advice = "write it in a file, as a key of handler, or ADDRESS:PASSWORD@ in a URL"
+        report.error(entry.place, f"{entry.key}: is no option: {advice}")
+        return ""
     near = nearest_option(entry.key)
     names = ", ".join(option.name for option in used_options())
     hint = f"did you mean {near}?" if near else f"there are {names}"

@@ -40,8 +40,10 @@ HANDLER = of(
 )
 LISTENER = of(
     "type metadata chain chainGroup",
-    foreign="tls auther authers auth",
+    foreign="tls",
 )
+WHO_MAY_JOIN = ("auther", "authers", "auth")
+"""Keys of a handler. Elsewhere they are errors: passed over, they would let everybody in."""
 SOCKOPTS = of("mark")
 FORWARDER = of("nodes selector", foreign="name hop targets")
 SELECTOR = of("strategy maxFails failTimeout", foreign="maxLatency")
@@ -89,6 +91,8 @@ def tell(entry: Entry, name: str, standing: Standing, report: Report) -> None:
 
 
 def _advice(key: str, shape: Shape, where: str) -> str:
+    if key.lower() in WHO_MAY_JOIN and shape in (SERVICE, LISTENER):
+        return f"{key.lower()} is a key of handler"
     option = find_option(key)
     if option is not None and where not in ("", "log"):
         return f"{option.name} belongs in {WHERE[option.section]}"

@@ -120,3 +120,33 @@ def test_types_have_no_case(load):
     text = "services: [{addr: ':1', handler: {type: TUN}, listener: {type: Tun, metadata: {net: "
     assert load(yaml=text + "10.0.0.1/24}}}]").services[0].role is Role.SERVER
     assert load("TUN+tun://:1?net=10.0.0.1/24").services[0].role is Role.SERVER
+
+
+@pytest.mark.parametrize(
+    ("service", "line"),
+    [
+        (
+            "handler: {type: tun}, listener: {type: tun, auther: x, metadata: METADATA}",
+            "unknown key listener.auther: auther is a key of handler",
+        ),
+        (
+            "authers: [x], handler: {type: tun}, listener: {type: tun, metadata: METADATA}",
+            "unknown key authers: authers is a key of handler",
+        ),
+        (
+            "handler: {type: tun, metadata: {auther: x}}, listener: LISTENER",
+            (
+                "auther: is no option: write it in a file, as a key of handler, or "
+                "ADDRESS:PASSWORD@ in a URL"
+            ),
+        ),
+    ],
+)
+def test_who_may_join_is_never_passed_over(tmp_path, service, line):
+    """GOST ignores an auther that stands elsewhere, and lets everybody in."""
+    service = service.replace("LISTENER", "{type: tun, metadata: METADATA}")
+    service = service.replace("METADATA", "{net: 192.168.123.1/24}")
+    text = f"services:\n- {{addr: ':8421', {service}}}\nauthers: [{{name: x}}]\n"
+    with pytest.raises(ConfigError) as raised:
+        run_the_rest(tmp_path, text)
+    assert line in str(raised.value)
