@@ -275,7 +275,12 @@ class Session(Link):
         self._unborn.clear()
         for stream in streams:
             stream.finish(f"quic: {reason}" if reason else "")
-        self.loop.call_soon(self.connection.let_go)  # not now: it may be in use
+        self.loop.call_soon(self._let_go)  # not now: we may be in the middle of a turn
+
+    def _let_go(self) -> None:
+        """Be freed with the last user: who dialled it refers to it, and is told of no more."""
+        del self._owner, self._judge
+        self.connection.let_go()
 
     def _born(self, stream: QuicStream) -> int:
         if stream.sid is None:

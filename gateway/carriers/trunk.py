@@ -238,6 +238,9 @@ class Trunk(Layer):
         for branch in branches:
             branch.finish(reason)
 
+    def _let_go(self) -> None:
+        self.when_proven = _nothing  # who asked to be told refers to it
+
     # Events
 
     def _handle(self, events: Iterable[Event]) -> None:
