@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
-
 from carried import until
 
 from gateway.carriers import certificates, pool
