@@ -50,6 +50,10 @@ def look(config: Config) -> list[str]:
         lines += _readable(router, reader)
     for service in config.services:
         lines += _gateways(service, files)
+    if config.relays or any(service.chain is not None for service in config.services):
+        from gateway.check_carriers import carriers_lines  # noqa: PLC0415  (not everybody's)
+
+        lines += carriers_lines(config)
     return lines
 
 

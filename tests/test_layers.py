@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "doctor (lazily)",
         }
     ),
-    "check": frozenset({"protocol", "config", "sources"}),
+    "check": frozenset({"protocol", "config", "sources", "check_carriers (lazily)"}),
+    "check_carriers": frozenset({"config", "carriers", "workers.bridge_carriers"}),
     "cli": BELOW_WORKERS | {"workers", "supervisor", "log", "check"},
     "__main__": frozenset({"cli"}),
 }

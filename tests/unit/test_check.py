@@ -1,5 +1,7 @@
 """What -t sees of this host and of files."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,10 +32,10 @@ def look(tmp_path, monkeypatch):
     """The lines about a file g.yaml or a URL, without the folder in them. Not as root."""
     monkeypatch.setattr(check.os, "geteuid", lambda: 1000)
 
-    def look(*listens: str, text: str = "") -> list[str]:
+    def look(*listens: str, text: str = "", forwards: tuple[str, ...] = ()) -> list[str]:
         (tmp_path / "g.yaml").write_text(text)
         report = Report()
-        tree = read_tree(listens, [str(tmp_path / "g.yaml")] if text else [], report)
+        tree = read_tree(listens, [str(tmp_path / "g.yaml")] if text else [], report, forwards)
         return [line.replace(f"{tmp_path}/", "") for line in check.look(build(tree, report))]
 
     return look
@@ -185,3 +187,38 @@ def test_gateways_without_a_credential(look, tmp_path):
     elsewhere = 'redis: {addr: "127.0.0.1"}'
     assert look(text=STRICT.replace("file: {path: people}", elsewhere)) == []
     assert look(text=STRICT.replace(", auther: staff", "")) == []
+
+
+def test_what_carriers_lack(look, tmp_path):
+    """Files and values that the start would refuse; a certificate of its own is no file yet."""
+    (tmp_path / "bad.pem").write_text("no certificate")
+    server = "tun://:8421?net=192.168.123.1/24"
+    assert look(server, "relay+wss://:443", "relay+kcp://:443") == []
+    lines = look(server, f"relay+tls://:443?cert={tmp_path}/bad.pem", "relay+quic://:444?ca=/x")
+    assert lines == [
+        "-L #2: certFile=bad.pem: expected a PEM certificate and its key, which has no password",
+        "-L #3: caFile=/x: a quic listener cannot ask for client certificates; use an auther, or "
+        "tls, wss or grpc",
+    ]
+    client = "tun://:0/:8421?net=192.168.123.2/24"
+    forwards = (f"relay+tls://h:1?ca={tmp_path}/none", "relay+tls://h:1", "relay+ws://h:1")
+    assert look(client, forwards=forwards) == [
+        "-F #1: caFile=none: no such file or directory",
+    ]
+    (line,) = look(client, forwards=("relay+quic://h:1?cipherKey=short",))
+    assert line == "-F #1: quic.cipherKey: it has 5 bytes, not 16, 24 or 32"
+
+
+@pytest.mark.parametrize(
+    ("carrier", "package"),
+    [("grpc", "hpack"), ("quic", "qh3"), ("kcp", "cramjam")],
+)
+def test_a_carrier_whose_extra_is_missing(carrier, package):
+    program = f"import sys; sys.modules[{package!r}] = None; import gateway.cli as cli; cli.main()"
+    urls = ("-L", "tun://:0/:1?net=10.0.0.2/24", "-F", f"relay+{carrier}://h:1")
+    remedy = f"an extra: install it with: pip install 'tun-gateway[{carrier}]'"
+    line = f"-F #1: {carrier} needs the Python package {package}, {remedy}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-t", *urls], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, f"gateway: warning: {line}")
