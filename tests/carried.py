@@ -124,6 +124,10 @@ class Taker:
         assert len(self.got) == size, self.ends
         return bytes(self.got)
 
+    async def has_at_least(self, size: int) -> None:
+        """Once there are as many bytes, or the end."""
+        await self.until(lambda taker: len(taker.got) >= size or taker.ends)
+
     async def ended(self) -> str:
         await self.until(lambda taker: taker.ends)
         return self.ends[0]

@@ -1,0 +1,415 @@
+"""Sessions of which no stream was let in: bounded in time, in number and in bytes."""
+
+import asyncio
+import socket
+import zlib
+from contextlib import asynccontextmanager, suppress
+from struct import pack
+
+import pytest
+from carried import Served, Taker, listening, run, serving, until
+
+from gateway.carriers import grpc, kcp, mux, quic, tcp, ws
+from gateway.carriers.kcp_session import STRANGER_WINDOW
+from gateway.carriers.listening import SHARE, raise_descriptor_limit
+from gateway.carriers.quic_core import Connection
+from gateway.carriers.quic_link import STRANGER_BYTES as QUIC_BYTES
+from gateway.carriers.sockets import STRANGER_BYTES, STRANGER_OWED, STRANGER_READ, SocketOptions
+from gateway.carriers.trunk import STRANGER_KEPT
+from gateway.carriers.trust import client_tls, server_tls
+from gateway.carriers.websocket import STRANGER_MESSAGE, WsOptions
+from gateway.protocol.kcp_options import KcpOptions
+
+SESSIONS = ["mtcp", "mtls", "mws", "mwss", "grpc", "quic", "kcp"]
+MORE = 1 << 20
+LARGEST_CHUNK = 64 * 1024
+
+
+class Ways:
+    """How to listen and to dial; every dialled stream has a session of its own."""
+
+    def __init__(self, papers, carrier: str) -> None:
+        theirs, own = {"tls": client_tls()}, {"tls": server_tls(cert_file=papers.server)}
+        tcp_alone = {"under": "tcp"}
+        self.module, self.dialled, self.listened = {
+            "mtcp": (mux, tcp_alone, tcp_alone),
+            "mtls": (mux, tcp_alone | theirs, tcp_alone | own),
+            "mws": (mux, {}, {}),
+            "mwss": (mux, theirs, own),
+            "grpc": (grpc, {}, {}),
+            "quic": (quic, {}, {"tls": quic.server_tls(cert_file=papers.server)}),
+            "kcp": (kcp, {}, {}),
+        }[carrier]
+        self.carrier = carrier
+        self._count = 0
+
+    async def dial(self, port: int):
+        self._count += 1
+        apart = SocketOptions(user_timeout=30 + self._count / 1000)
+        stream = await self.module.dial("127.0.0.1", port, sockets=apart, **self.dialled)
+        taker = Taker()
+        stream.start(taker)
+        return stream, taker
+
+    def beside(self, stream):
+        """One more in the same session."""
+        session = stream._session if self.carrier == "quic" else stream._trunk
+        beside = session.open()
+        beside.start(Taker())
+        return beside
+
+    @asynccontextmanager
+    async def serve(self, **bounds):
+        served = Served()
+        served.proving = False
+        if self.carrier in {"quic", "kcp"}:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(("127.0.0.1", 0))
+        else:
+            sock = listening()
+        given = self.listened | bounds
+        served.listener = await self.module.listen(
+            sock, served.accept, counts=served.counts, **given
+        )
+        try:
+            yield served
+        finally:
+            await served.listener.close()
+            for stream in served.streams:
+                stream.abort()
+            if self.carrier == "quic":
+                for session in served.listener.sessions:
+                    session.close()
+            if self.carrier == "kcp":
+                for session in list(served.listener._sessions.values()):
+                    session.abort()
+
+
+@pytest.fixture(params=SESSIONS)
+def ways(papers, request) -> Ways:
+    return Ways(papers, request.param)
+
+
+async def said(stream, served, word: bytes = b"hello"):
+    """Write, and give the stream and its taker at the other end."""
+    stream.write(word)
+    far, taker = await served.next()
+    assert await taker.has(len(word)) == word
+    return far, taker
+
+
+def test_a_session_of_which_no_stream_is_let_in_ends_in_time(ways) -> None:
+    """Streams one after another do not prolong it."""
+
+    async def main():
+        async with ways.serve(request_timeout=0.3) as served:
+            near, taker = await ways.dial(served.port)
+            await said(near, served)
+            assert served.listener.unproven == 1
+            await until(lambda: served.listener.half_open == 0)
+            beside = ways.beside(near)
+            await said(beside, served)
+            await served.counts.until("unproven")
+            await until(lambda: taker.ends)
+            await until(lambda: served.listener.unproven == 0)
+            near.abort()
+
+    run(main())
+
+
+def test_a_session_whose_stream_was_let_in_stays(ways) -> None:
+    async def main():
+        async with ways.serve(request_timeout=0.3) as served:
+            guest, _ = await ways.dial(served.port)
+            far, taker = await said(guest, served)
+            far.prove()
+            stranger, gone = await ways.dial(served.port)
+            await said(stranger, served)
+            await served.counts.until("unproven")
+            await until(lambda: gone.ends)
+            guest.write(b"still here")
+            assert await taker.has(15) == b"hellostill here"
+            assert served.counts["unproven"] == 1
+            guest.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_a_crowd_that_is_not_let_in_makes_room_and_touches_no_guest(ways) -> None:
+    async def main():
+        async with ways.serve(max_half_open=3) as served:
+            guest, _ = await ways.dial(served.port)
+            far, taker = await said(guest, served)
+            far.prove()
+            crowd = []
+            for _ in range(8):
+                stranger = await ways.dial(served.port)
+                await said(stranger[0], served)
+                crowd.append(stranger)
+                assert served.listener.unproven <= 3
+            await served.counts.until("half-open-evicted", 5)
+            for _, gone in crowd[:5]:
+                await until(lambda gone=gone: gone.ends)
+            assert not any(taker.ends for _, taker in crowd[5:])
+            late, _ = await ways.dial(served.port)
+            last, _ = await said(late, served)
+            last.prove()
+            guest.write(b"!")
+            assert await taker.has(6) == b"hello!"
+            for stream, _ in [*crowd, (late, None), (guest, None)]:
+                stream.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_guests_without_a_stream_make_room_for_new_guests(ways) -> None:
+    """Whoever has a stream that was let in stays; then it is the new one who has to go."""
+
+    async def main():
+        async with ways.serve(max_sessions=2) as served:
+            pairs = []
+            for _ in range(2):
+                near, taker = await ways.dial(served.port)
+                far, _ = await said(near, served)
+                far.prove()
+                pairs.append((near, taker, far))
+            third, refused = await ways.dial(served.port)
+            far, _ = await said(third, served)
+            far.prove()
+            await served.counts.until("full")
+            await until(lambda: refused.ends)
+            # He keeps his session, but what was let in has ended.
+            await said(ways.beside(pairs[0][0]), served)
+            pairs[0][2].abort()
+            fourth, _ = await ways.dial(served.port)
+            far, taker = await said(fourth, served)
+            far.prove()
+            await served.counts.until("idle-evicted")
+            fourth.write(b"!")
+            assert await taker.has(6) == b"hello!"
+            assert not pairs[1][1].ends
+            for stream in (fourth, pairs[1][0]):
+                stream.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def kept(stream) -> int:
+    """Bytes that a paused branch's session keeps for it."""
+    return stream._trunk._machine._unread
+
+
+@pytest.mark.parametrize("ways", [name for name in SESSIONS if name != "quic"], indirect=True)
+def test_little_is_kept_for_a_session_that_was_not_let_in_and_nothing_is_lost(ways) -> None:
+    async def main():
+        async with ways.serve() as served:
+            near, _ = await ways.dial(served.port)
+            near.write(b"hello")
+            far, taker = await served.next()
+            await taker.has(5)
+            far.pause()
+            near.write(bytes(MORE))
+            await until(lambda: kept(far) >= STRANGER_KEPT)
+            session = far._trunk._lower
+            for _ in range(200):
+                await asyncio.sleep(0.001)
+                assert kept(far) < STRANGER_KEPT + (
+                    LARGEST_CHUNK if ways.carrier == "kcp" else STRANGER_READ + 16 * 1024
+                )
+            if ways.carrier == "kcp":
+                assert len(session._early) <= STRANGER_WINDOW
+                assert session._kcp.receive_window == STRANGER_WINDOW
+            far.prove()
+            far.resume()
+            await taker.has(5 + MORE)
+            near.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_little_is_taken_of_a_quic_client_that_was_not_let_in(papers, monkeypatch) -> None:
+    """What comes beyond is lost, and comes again."""
+    taken = {}
+
+    def counted(name: str) -> None:
+        genuine = getattr(Connection, name)
+
+        def receive(self, data, *rest):
+            if not self._is_client:
+                taken[self] = taken.get(self, 0) + len(data)
+            return genuine(self, data, *rest)
+
+        monkeypatch.setattr(Connection, name, receive)
+
+    counted("receive_datagram")
+    counted("receive_gro_buffer")
+
+    async def main():
+        both = Ways(papers, "quic")
+        async with both.serve() as served:
+            near, _ = await both.dial(served.port)
+            far, taker = await said(near, served)
+            far.pause()
+            near.write(bytes(MORE))
+            (session,) = served.listener.sessions
+            await until(lambda: session._allowance < 0)
+            for _ in range(200):
+                await asyncio.sleep(0.001)
+            assert list(taken.values()) <= [QUIC_BYTES]
+            far.prove()
+            far.resume()
+            await taker.has(5 + MORE)
+            near.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_a_kcp_chunk_that_grows_is_unpacked_only_when_it_is_asked_for(papers) -> None:
+    """Eight segments of zeros, packed, are half a megabyte."""
+
+    async def main():
+        ways = Ways(papers, "kcp")
+        ways.dialled = ways.listened = {"kcp": KcpOptions(datashard=0, crypt="none")}
+        async with ways.serve() as served:
+            near, _ = await ways.dial(served.port)
+            near.write(b"hello")
+            far, taker = await served.next()
+            await taker.has(5)
+            far.pause()
+            near.write(bytes(1 << 19))
+            await until(lambda: kept(far) > STRANGER_KEPT)
+            for _ in range(100):
+                await asyncio.sleep(0.001)
+            assert kept(far) <= STRANGER_KEPT + LARGEST_CHUNK
+            far.prove()
+            far.resume()
+            await taker.has(5 + (1 << 19))
+            near.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_a_stranger_over_tcp_is_read_in_small_pieces_and_not_without_end() -> None:
+    async def main():
+        async with serving(tcp.listen) as served:
+            served.proving = False
+            near = await tcp.dial("127.0.0.1", served.port)
+            near.start(Taker())
+            near.write(bytes(MORE))
+            far, taker = await served.next()
+            await taker.has_at_least(STRANGER_BYTES)
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert max(taker.pieces) <= STRANGER_READ
+            assert len(taker.got) <= STRANGER_BYTES + STRANGER_READ
+            far.pause()
+            far.resume()
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert len(taker.got) <= STRANGER_BYTES + STRANGER_READ
+            far.prove()
+            await taker.has(MORE)
+            assert max(taker.pieces) > STRANGER_READ
+            near.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_a_stranger_who_reads_no_answers_is_ended() -> None:
+    """Pings of a websocket, each of which has to be answered."""
+
+    async def main():
+        async with serving(ws.listen) as served:
+            served.proving = False
+            narrow = socket.socket()
+            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+            narrow.connect(("127.0.0.1", served.port))
+            reader, writer = await asyncio.open_connection(sock=narrow, limit=1000)
+            writer.write(UPGRADE)
+            far, taker = await served.next()
+            far._lower._allowance = 1 << 30
+            most = 0
+            with suppress(ConnectionError):
+                while not taker.ends:
+                    writer.write((b"\x89\xfd" + bytes(4) + bytes(125)) * 100)
+                    await writer.drain()
+                    most = max(most, far.backlog)
+            assert "does not read" in await taker.ended()
+            assert most <= STRANGER_OWED
+            del reader
+            writer.close()
+
+    run(main())
+
+
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+)
+
+
+def deflated(data: bytes) -> bytes:
+    """One message of a client, compressed (RFC 7692), under a mask of zeros."""
+    packer = zlib.compressobj(wbits=-15)
+    body = (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    return b"\xc2\xfe" + pack(">H", len(body)) + bytes(4) + body
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_what_a_stranger_packs_does_not_grow_here(*, proven: bool) -> None:
+    async def main():
+        async with serving(ws.listen, ws=WsOptions(compression=True)) as served:
+            served.proving = proven
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(UPGRADE)
+            _, taker = await served.next()
+            writer.write(deflated(bytes(STRANGER_MESSAGE)) + deflated(bytes(4 * STRANGER_MESSAGE)))
+            if proven:
+                await taker.has(5 * STRANGER_MESSAGE)
+            else:
+                assert "limit" in await taker.ended()
+                assert len(taker.got) == STRANGER_MESSAGE
+            writer.close()
+
+    run(main())
+
+
+def test_a_compressed_burst_is_cut_so_that_its_beginning_is_read_early() -> None:
+    async def main():
+        options = {"ws": WsOptions(compression=True)}
+        async with serving(ws.listen, **options) as served:
+            served.proving = False
+            near = await ws.dial("127.0.0.1", served.port, **options)
+            near.start(Taker())
+            burst = bytes(256 * 1024)
+            near.write(burst)
+            far, taker = await served.next()
+            await taker.has_at_least(16)
+            far.prove()
+            assert await taker.has(len(burst)) == burst
+            near.abort()
+            await taker.ended()
+
+    run(main())
+
+
+def test_half_open_connections_leave_descriptors_to_others(monkeypatch) -> None:
+    async def main():
+        monkeypatch.setattr("gateway.carriers.listening.raise_descriptor_limit", lambda: 5 * SHARE)
+        async with serving(ws.listen) as served:
+            socks = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(12)]
+            await served.counts.until("half-open-evicted", 7)
+            assert served.listener.half_open == 5
+            for sock in socks:
+                sock.close()
+
+    assert raise_descriptor_limit() > 5 * SHARE
+    run(main())
