@@ -5,6 +5,7 @@ set -u
 
 policy=/usr/sbin/policy-rc.d
 made_policy=
+said=$(mktemp) || exit 1 # what apt-get complains of: a page of it, for one reason
 
 forbid_daemons() {
     [ -e "$policy" ] && return
@@ -15,6 +16,11 @@ forbid_daemons() {
 
 clean_up() {
     [ -z "$made_policy" ] || rm -f "$policy"
+    rm -f "$said"
+}
+
+complain() { # $1, and the first reason given
+    echo "setup: $1: $(grep '^E:\|^W: Failed\|^dpkg:' "$said" | head -n 1)" >&2
 }
 
 known() {
@@ -26,7 +32,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
-apt-get -qq update </dev/null || echo "setup: the package lists could not be refreshed" >&2
+# Old lists may do, and to apt-get itself a list it could not fetch is no failure.
+apt-get -qq update </dev/null >/dev/null 2>"$said"
+! grep -q '^E:\|^W: Failed' "$said" || complain "the package lists could not be refreshed"
 
 # No package name has a blank in it: a plain list of words will do.
 chosen=
@@ -47,4 +55,6 @@ echo "setup: installing$chosen"
 forbid_daemons
 # shellcheck disable=SC2086
 apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=120 install $chosen \
-    </dev/null >/dev/null
+    </dev/null >/dev/null 2>"$said" && exit
+complain "apt-get could not install them"
+exit 1

@@ -118,21 +118,37 @@ installed() {
     return 1
 }
 
+first_known() { # of each `a|b`, the one this release has
+    for wanted in "$@"; do
+        chosen=${wanted%%|*}
+        for alternative in $(echo "$wanted" | tr '|' ' '); do
+            apt-cache policy "$alternative" 2>/dev/null | grep -q 'Candidate: [^(]' || continue
+            chosen=$alternative
+            break
+        done
+        echo "$chosen"
+    done
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -- "$@"; fi
 }
 
 install_packages() { # what cannot be had here is found out, and said, by check_tools
     if [ -n "${NO_INSTALL:-}" ]; then
-        say "NO_INSTALL is set, so they are left to you: apt-get install $*"
+        say "NO_INSTALL is set, so they are left to you: apt-get install $(first_known "$@" | xargs)"
         return
     fi
     if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null 2>&1; then
-        say "there is no sudo here; as root: apt-get install $*"
+        say "there is no sudo here; as root: apt-get install $(first_known "$@" | xargs)"
         return
     fi
-    as_root sh tools/install-packages.sh "$@" ||
-        say "not all of them could be installed"
+    as_root sh tools/install-packages.sh "$@"
+    case $? in
+    0) ;;
+    130 | 143) exit 130 ;; # under sudo's own terminal Ctrl-C is heard there only
+    *) say "not all of them could be installed" ;;
+    esac
 }
 
 system_packages() {
