@@ -129,8 +129,12 @@ class LedRoutes:
         self._pending[prefix] = None
         return True
 
-    def sweep(self, read: Callable[[Netlink], Iterable[route_plan.KernelRoute]]) -> None:
-        """Take away what a killed run left on a device that outlives us."""
+    def sweep(
+        self,
+        read: Callable[[Netlink], Iterable[route_plan.KernelRoute]],
+        spared: Container[Prefixed] = frozenset(),
+    ) -> None:
+        """Take away what a killed run left on a device that outlives us; not the spared ones."""
         with Netlink(NETLINK_ROUTE) as sock:
             left = [
                 Message(_DELROUTE, F_ACK, route.payload)
@@ -138,6 +142,7 @@ class LedRoutes:
                 if route.protocol == PROTOCOL
                 and route.leads_to(self._device)
                 and route.metric == METRIC[route.family]
+                and _prefix(route.key) not in spared
             ]
             for start in range(0, len(left), STEP):
                 sock.send(left[start : start + STEP])

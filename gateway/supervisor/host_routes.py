@@ -76,7 +76,7 @@ class HostRoutes:
             loop.call_every(TEND_INTERVAL, self._tend)
             loop.call_every(LOOK_INTERVAL, self._look)
             if self._device.persistent:
-                self._led.sweep(routing.read_routes)
+                self._led.sweep(routing.read_routes, self._configured)
             self._look()
         self._go_on()
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import HostError
-from gateway.linux import adopted, nat, netns, resolved, routing
+from gateway.linux import adopted, nat, netns, resolved, routing, sysctl
 from gateway.linux.adopted import DeviceRecord
 from gateway.linux.belongings import WRITE_PRIVATELY, Owner, read_file
+from gateway.linux.led_routes import LedRoutes
 from gateway.linux.nat import NatRecord
 from gateway.linux.resolved import DnsRecord
 from gateway.linux.route_plan import RouteRecord
@@ -53,6 +54,8 @@ def _undo(left: Left) -> list[str]:
             sentences += nat.undo(left.nat)
         if left.device is not None:
             sentences += adopted.give_back(left.device)
+            if left.device.place == sysctl.place():  # a router's routes go with their device
+                LedRoutes(left.device.index).sweep(routing.read_routes)
     if left.dns is not None:
         sentences += resolved.undo(left.dns)
     return sentences

@@ -91,6 +91,10 @@ class Loop:
 
         self.call_in(seconds, again)
 
+    def drop_timers(self) -> None:
+        """Nothing that was to be called in time is: those who wanted it are gone."""
+        self._timers.clear()
+
     def inside(self, place: AbstractContextManager[object]) -> "Loop":
         """The same loop, which calls what is registered through it inside `place`."""
         return _Inside(self, place)

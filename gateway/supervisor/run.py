@@ -116,6 +116,7 @@ class Instance:
     def start(self) -> None:
         """Restore the peers, fork the children."""
         stack = self._stack
+        stack.callback(self.loop.drop_timers)  # commands of the end turn the loop once more
         stack.callback(self._save, last=True)
         for service in self.services:
             stack.callback(service.stop)

@@ -62,6 +62,21 @@ def test_run_until_gives_up() -> None:
     loop.close()
 
 
+def test_what_was_to_be_called_in_time_can_be_dropped() -> None:
+    loop = Loop()
+    called: list[str] = []
+    loop.call_every(0.001, lambda: called.append("again"))
+    loop.call_in(0.01, lambda: called.append("once"))
+    loop.run_until(lambda: bool(called), 5)
+    loop.drop_timers()
+    before = list(called)
+    loop.call_in(0.02, lambda: called.append("new"))
+    loop.run_until(lambda: "new" in called, 5)
+    loop.close()
+
+    assert called == [*before, "new"]
+
+
 def test_callbacks_inside_a_place() -> None:
     """Whatever is registered through the view, and what it registers; nothing else."""
     loop = Loop()
