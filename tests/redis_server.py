@@ -1,4 +1,4 @@
-"""A redis-server of a test's own, on loopback, with nothing on disk."""
+"""A redis-server of a test's own, on loopback."""
 
 import socket
 import subprocess
@@ -9,7 +9,7 @@ from redis import Redis
 
 
 class RedisServer:
-    """It may be stopped and started again; its entries are gone then."""
+    """It may be stopped and started again; it has then what SAVE wrote, else nothing."""
 
     def __init__(self, port: int, folder: Path) -> None:
         self.port = port

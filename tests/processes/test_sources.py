@@ -201,6 +201,7 @@ def test_redis_stopped_and_started(start: Start, room: Path) -> None:
     try:
         with server.start() as store:
             store.hset("gost", mapping={"192.168.123.2": "secret", "192.168.123.3": "secret"})
+            store.save()
         gateway = hub(start, redis=redis)
         with closing(client(gateway, 2)) as peer, closing(client(gateway, 3)) as late:
             wait_for(lambda: lets_in(peer), "the peer is in")
@@ -212,7 +213,7 @@ def test_redis_stopped_and_started(start: Start, room: Path) -> None:
             passes(gateway, peer)
             late.register()
             with server.start() as store:
-                store.hset("gost", mapping={"192.168.123.2": "secret"})
+                store.hdel("gost", "192.168.123.3")
             wait_for(lambda: gateway.status().health == "healthy", "it is read again")
             wait_for(lambda: len(gateway.service().peers) == 1, "the other lease has ended")
             passes(gateway, peer)
