@@ -25,6 +25,12 @@ MORE = 1 << 20
 LARGEST_CHUNK = 64 * 1024
 
 
+async def closed(writer) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 class Ways:
     """How to listen and to dial; every dialled stream has a session of its own."""
 
@@ -344,7 +350,7 @@ def test_a_stranger_who_reads_no_answers_is_ended() -> None:
             assert "does not read" in await taker.ended()
             assert most <= STRANGER_OWED
             del reader
-            writer.close()
+            await closed(writer)
 
     run(main())
 
@@ -377,7 +383,7 @@ def test_what_a_stranger_packs_does_not_grow_here(*, proven: bool) -> None:
             else:
                 assert "limit" in await taker.ended()
                 assert len(taker.got) == STRANGER_MESSAGE
-            writer.close()
+            await closed(writer)
 
     run(main())
 
