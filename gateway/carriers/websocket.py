@@ -213,7 +213,8 @@ class WsStream(Layer):
         if self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
             self._send()
-        self._next_watch = self._loop.call_later(period, self._watch)
+        rest = self._heard + 2 * period - now
+        self._next_watch = self._loop.call_later(min(period, rest), self._watch)
 
     def _let_go(self) -> None:
         if self._next_watch:

@@ -348,6 +348,24 @@ def test_both_ends_notice_a_silent_other_end() -> None:
     run(main())
 
 
+def test_silence_is_two_periods_and_not_three() -> None:
+    """Whoever fell silent just after a ping is not given another whole period."""
+
+    async def main():
+        slow = WsOptions(keepalive=30.0)
+        async with serving(ws.listen, ws=slow) as served:
+            stream = await ws.dial("127.0.0.1", served.port, ws=slow)
+            stream.start(Taker())
+            await served.next()
+            stream._heard = asyncio.get_running_loop().time() - 45.0
+            stream._next_watch.cancel()
+            stream._watch()
+            assert stream._next_watch.when() == pytest.approx(stream._heard + 60.0)
+            stream.abort()
+
+    run(main())
+
+
 def test_pings_keep_an_idle_stream_alive() -> None:
     async def main():
         quick = WsOptions(keepalive=0.05)
