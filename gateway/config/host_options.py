@@ -23,6 +23,14 @@ STRATEGIES: dict[str, Strategy] = {
 """GOST's words. It takes any other for `round`."""
 
 
+def interface(value: Scalar) -> str:
+    """A device. GOST takes an address too, or several of either."""
+    word = values.printable(value)
+    if "," in word or addresses.is_literal(word):
+        raise values.BadValueError(f"{values.shown(value)} is no device: write the name of one")
+    return addresses.device(word)
+
+
 def namespace(value: Scalar) -> str:
     """A network namespace: a name under /run/netns, or an absolute path."""
     word = values.printable(value)
@@ -66,7 +74,7 @@ DNS: Option[Address] = Option(
 INTERFACE: Option[str] = Option(
     "interface",
     "service",
-    addresses.device,
+    interface,
     "device name",
     "The device that datagrams leave by and arrive on.",
 )

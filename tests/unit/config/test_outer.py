@@ -70,6 +70,12 @@ def test_the_outer_socket(load):
     assert service.warnings == ()
 
 
+@pytest.mark.parametrize("value", ["192.0.2.1", "2001:db8::1", "eth0,eth1"])
+def test_an_interface_is_one_device(problems, value):
+    shown = f'interface: "{value}" is no device: write the name of one'
+    assert problems(f"{CLIENT}&interface={value}") == [f"-L #1: {shown}"]
+
+
 @pytest.mark.parametrize(
     "rest",
     [
