@@ -110,6 +110,10 @@ class Connection(Sending):
                     yield from self._pass_on(run)
                     yield from self._finished(self._sid, "")
                 continue
+            if run:
+                parts, at = self._frames.run(view, at, self._sid)
+                self._take_room(self._calls[self._sid], sum(map(len, parts)))
+                run += parts
             frame, at = self._frames.next(view, at)
             if frame is None:
                 break
@@ -195,16 +199,14 @@ class Connection(Sending):
         """Data of this frame follow; its place in the windows is taken."""
         _, flags, sid, length, _ = frame
         call = self._calls.get(sid)
-        self._room -= length
         if call is None:
             self._check_open(sid)
             self.ignored["unknown-stream"] += 1
-        else:
-            call.room -= length
-            if call.room < 0 or call.finished is not None:
-                raise WireError(f"HTTP/2 data on stream {sid} without room, or after its end")
-        if self._room < 0 or not self._agreed or self._block is not None:
-            raise WireError("HTTP/2 data without room, inside of headers, or before settings")
+        elif call.finished is not None:
+            raise WireError(f"HTTP/2 data on stream {sid} after its end")
+        if not self._agreed or self._block is not None:
+            raise WireError("HTTP/2 data inside of headers, or before settings")
+        self._take_room(call, length)
         self._paid = True
         self._sid = sid
         self._left = length

@@ -144,6 +144,28 @@ class Frames:
         payload, self._payload, self._now = bytes(self._payload), bytearray(), None
         return Frame(kind, flags, sid, length, payload), at
 
+    def run(self, view: memoryview, at: int, sid: int) -> tuple[list[memoryview], int]:
+        """Whole frames of data of one stream, one after the other: their payloads, and the end.
+
+        The usual case, and short for it: none with a flag, none without a byte, none too long.
+        """
+        parts: list[memoryview] = []
+        if self._now is not None or self._head or self._preface:
+            return parts, at
+        last = len(view) - HEAD_SIZE
+        while at <= last:
+            high, low, kind, flags, whose = _HEAD.unpack_from(view, at)
+            length = high << 8 | low
+            start = at + HEAD_SIZE
+            end = start + length
+            if kind != DATA or flags or whose != sid or not length or end > len(view):
+                break
+            if length > self._max_frame:
+                break
+            parts.append(view[start:end])
+            at = end
+        return parts, at
+
     def _take_preface(self, view: memoryview, at: int) -> int:
         part = bytes(view[at : at + len(self._preface)])
         if not self._preface.startswith(part):

@@ -207,6 +207,14 @@ class Sending:
         control, self._control = bytes(self._control), bytearray()
         return control
 
+    def _take_room(self, call: Call | None, size: int) -> None:
+        """The peer has sent so much. WireError: it may not."""
+        self._room -= size
+        if call is not None:
+            call.room -= size
+        if self._room < 0 or (call is not None and call.room < 0):
+            raise WireError("HTTP/2 data without room")
+
     def _give_room_of(self, sid: int, call: Call) -> None:
         more = self.options.window - len(call.kept) - call.room
         if more * 4 >= self.options.window:

@@ -63,6 +63,10 @@ class Reader:
                 at += len(piece)
                 pieces.append(self._take(piece))
                 continue
+            if not self._goes_on:
+                at = self._take_whole(view, at, pieces)
+                if at == end:
+                    break
             start = self._begin(view, at, end)
             if start is None:
                 self._kept = bytes(view[at:])
@@ -71,6 +75,28 @@ class Reader:
                 controls.append(bytes(view[at:start]))
             at = start
         return pieces, controls
+
+    def _take_whole(self, view: memoryview, at: int, pieces: list[bytes | memoryview]) -> int:
+        """Messages in one frame each that are all here, the usual case; where they end."""
+        flag, key = (_MASK, 4) if self._masked else (0, 0)
+        last = len(view) - 4
+        while at <= last and view[at] == _WHOLE:
+            size = view[at + 1] ^ flag
+            start = at + 2 + key
+            if size == 126:
+                size = view[at + 2] << 8 | view[at + 3]
+                start += 2
+            elif size > 126:
+                break
+            end = start + size
+            if end > len(view) or size > self._largest:
+                break
+            if key and size:
+                pieces.append(apply_mask(view[start:end], bytes(view[start - 4 : start])))
+            elif size:
+                pieces.append(view[start:end])
+            at = end
+        return at
 
     def _take(self, piece: memoryview) -> bytes | memoryview:
         """A part of a payload, without its mask, which goes on where this ends."""

@@ -436,6 +436,23 @@ def test_who_overruns_a_window_is_cut_off() -> None:
         fed(machine, wire)
 
 
+@pytest.mark.parametrize("windows", [(65535, 1 << 20), (1 << 20, 65535)])
+def test_a_burst_that_overruns_a_window_is_cut_off_where_nobody_reads_yet(windows) -> None:
+    machine = serving_one(window=max(windows), connection_window=1 << 20)
+    call = machine._calls[1]
+    call.room, machine._room = windows
+    wire = frame(DATA, 0, 1, message(bytes(16000)))
+    with pytest.raises(WireError, match="without room"):
+        fed(machine, wire * 5)
+
+
+def test_a_frame_too_long_is_none_in_a_burst_either() -> None:
+    machine = serving_one(max_frame=16384)
+    wire = frame(DATA, 0, 1, message(bytes(100)))
+    with pytest.raises(WireError, match="16385 bytes"):
+        fed(machine, wire * 2 + frame(DATA, 0, 1, bytes(16385)))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_slow_pipe_loses_nothing(data: st.DataObject) -> None:

@@ -106,9 +106,10 @@ def test_masks_differ():
         b"\x89\xfe\0\x7e\0\0\0\0" + bytes(126),  # a long one
     ],
 )
-def test_frames_that_cannot_be(wire):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_frames_that_cannot_be(wire, at_once):
     reader = Reader(masked=True, largest=LARGEST)
-    read(reader, wire, [1] * len(wire))
+    read(reader, b"\x82\x81\0\0\0\0x" + wire, [] if at_once else [1] * len(wire))
     assert reader.fault is not None
     assert reader.fault[0] is CloseCode.PROTOCOL_ERROR
     assert reader.read(b"\x82\x81\0\0\0\0x") == ([], [])
@@ -121,5 +122,18 @@ def test_a_message_may_not_be_too_long_in_pieces_either():
     read(reader, piece, [])
     assert reader.fault is None
     read(reader, rest, [])
+    assert reader.fault is not None
+    assert reader.fault[0] is CloseCode.MESSAGE_TOO_BIG
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_message_may_not_be_too_long_behind_others_either(masked):
+    reader = Reader(masked=masked, largest=200)
+    good = [Frame(Opcode.BINARY, bytes([n]) * n).serialize(mask=masked) for n in (0, 7, 126, 200)]
+    data, _ = read(reader, b"".join(good), [])
+    assert data == b"".join(bytes([n]) * n for n in (7, 126, 200))
+    assert reader.fault is None
+    long = Frame(Opcode.BINARY, bytes(201)).serialize(mask=masked)
+    assert read(reader, good[1] + long, []) == (bytes([7]) * 7, [])
     assert reader.fault is not None
     assert reader.fault[0] is CloseCode.MESSAGE_TOO_BIG
