@@ -33,8 +33,9 @@ class Timer:
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
-        """It will not be called."""
+        """It will not be called, and holds nothing, although it is kept until its time."""
         self.cancelled = True
+        self.call = _nothing
 
 
 class Loop:
@@ -191,6 +192,10 @@ class _Inside(Loop):
                 call()
 
         return self._loop.call_in(seconds, inside)
+
+
+def _nothing() -> None:
+    """What a cancelled timer would call."""
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
