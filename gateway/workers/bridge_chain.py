@@ -2,8 +2,10 @@
 
 A leg is a target: a UDP socket whose only correspondent is the service's uplink, and the
 stream through all hops to where the target is. It dials when the first datagram comes, and
-again whenever its stream ends, after a jittered wait. What comes meanwhile is dropped and
-counted: the supervisor has the uplink register anew as soon as there is a stream.
+again whenever its stream ends, after a jittered wait. A node that fails is followed by the
+next one at once; the waits grow with rounds in which all have failed. What comes meanwhile
+is dropped and counted: the supervisor has the uplink register anew as soon as there is a
+stream.
 
 Before a connection to a first hop is made the supervisor is asked, so that the way there
 stays outside the tunnel. Names are looked up before the first of them, and remembered: a
@@ -14,7 +16,7 @@ import asyncio
 import random
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import islice, product
@@ -40,6 +42,7 @@ from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
 from gateway.workers.bridge_leg import Leg
 from gateway.workers.bridge_race import first_of
+from gateway.workers.bridge_round import Round
 
 DIAL_SECONDS = 15.0
 ANSWER_SECONDS = 15.0
@@ -49,8 +52,12 @@ WANTED_SECONDS = 60.0
 """For how long after its last datagram a leg dials again, where there are others."""
 STEADY_SECONDS = 10.0
 """A stream that lived as long was no failure."""
+AT_ONCE = frozenset({"parallel", "lowestlatency"})
+"""Strategies for which the first node that is up is the right one."""
 WAYS_AT_ONCE = 8
-"""Ways through the chain that one dial tries, where hops are `parallel`."""
+"""Ways through the chain that are tried together, where hops are `AT_ONCE`."""
+MOST_TRIES = 16
+"""One after the other, before there is a wait."""
 
 Way = tuple[Stream, Sequence[int]]
 """A stream to the last hop, and which node of each hop it goes through."""
@@ -211,15 +218,31 @@ class ChainBridge(Bridge):
         return answered
 
     async def _dial(self, leg: Leg) -> Way:
-        """Where hops are `parallel`, all their nodes are dialled at once."""
+        """Try one way after the other, until there is a stream or nothing is left to try.
+
+        Raises:
+            CarrierError: With the reasons of all.
+        """
+        round_ = Round([len(selector.nodes) for selector in self._selectors])
+        for _ in range(MOST_TRIES):
+            try:
+                return await self._dial_once(leg, round_)
+            except CarrierError:
+                if round_.is_over:
+                    break
+        raise CarrierError("; ".join(round_.reasons))
+
+    async def _dial_once(self, leg: Leg, round_: Round) -> Way:
+        """Where a hop's nodes are `AT_ONCE`, all of them are dialled."""
         now = asyncio.get_running_loop().time()
-        ways = product(*(_choices(selector, now) for selector in self._selectors))
-        tries = [self._dial_by(leg, chosen) for chosen in islice(ways, WAYS_AT_ONCE)]
+        left = zip(self._selectors, round_.left, strict=True)
+        ways = product(*(_choices(selector, now, nodes) for selector, nodes in left))
+        tries = [self._dial_by(leg, chosen, round_) for chosen in islice(ways, WAYS_AT_ONCE)]
         if len(tries) == 1:
             return await tries[0]
         return await first_of(tries, lambda way: way[0].abort())
 
-    async def _dial_by(self, leg: Leg, chosen: Sequence[int]) -> Way:
+    async def _dial_by(self, leg: Leg, chosen: Sequence[int], round_: Round) -> Way:
         """A stream to the last hop by these nodes, and they again."""
         nodes = [hop.nodes[index] for hop, index in zip(self._parts.hops, chosen, strict=True)]
         stream: Stream | None = None
@@ -231,8 +254,9 @@ class ChainBridge(Bridge):
                     through = Address(node.spec.host, node.spec.port)
                     hop = RelayStream(stream, _request(through, nodes[at - 1].spec, udp=False))
                     stream = await node.dial(node.spec.host, node.spec.port, DIAL_SECONDS, hop)
-            except CarrierError:
+            except CarrierError as error:
                 self._selectors[at].failed(chosen[at], asyncio.get_running_loop().time())
+                round_.failed(at, chosen, str(error))
                 raise
         if stream is None:
             raise CarrierError("the chain has no hop")
@@ -302,13 +326,13 @@ def _selector(hop: PreparedHop) -> Selector:
     return Selector(how.strategy, nodes, random.random, how.max_fails, how.fail_timeout)
 
 
-def _choices(selector: Selector, now: float) -> Sequence[int]:
-    """A node, or all there are to try at once; where all rest, the one that has longest."""
-    if selector.strategy == "parallel" and (found := selector.candidates(now)):
+def _choices(selector: Selector, now: float, left: Collection[int]) -> Sequence[int]:
+    """A node of those `left`, or all to try at once; where all rest, who has rested longest."""
+    if selector.strategy in AT_ONCE and (found := selector.candidates(now, left)):
         return found
-    chosen = selector.select(now)
+    chosen = selector.select(now, among=left)
     if chosen is None:
-        chosen = min(range(len(selector.nodes)), key=selector.failed_at)
+        chosen = min(left, key=selector.failed_at)
     return (chosen,)
 
 

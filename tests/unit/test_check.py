@@ -197,8 +197,10 @@ def test_what_carriers_lack(look, tmp_path):
     lines = look(server, f"relay+tls://:443?cert={tmp_path}/bad.pem", "relay+quic://:444?ca=/x")
     assert lines == [
         "-L #2: certFile=bad.pem: expected a PEM certificate and its key, which has no password",
-        "-L #3: caFile=/x: a quic listener cannot ask for client certificates; use an auther, or "
-        "tls, wss or grpc",
+        (
+            "-L #3: caFile=/x: a quic listener cannot ask for client certificates; use an auther, "
+            "or tls, wss or grpc"
+        ),
     ]
     client = "tun://:0/:8421?net=192.168.123.2/24"
     forwards = (f"relay+tls://h:1?ca={tmp_path}/none", "relay+tls://h:1", "relay+ws://h:1")
