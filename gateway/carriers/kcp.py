@@ -140,7 +140,7 @@ class _Line:
         await shake(trunk, f"kcp {session.remote}", SMUX_TIMEOUT)
         return trunk
 
-    def on_packets(self, _address: Address, packets: list[memoryview]) -> None:
+    def on_packets(self, _address: Address, packets: list[bytes]) -> None:
         self.session.take(packets)
 
     def on_turn(self) -> None:

@@ -12,7 +12,8 @@ empty: this hides and sorts out noise, it does not prove who sent.
 A cipher's set-up costs more than a packet, so a burst is one run of it. Opening: CFB goes on
 from the ciphertext before, so the IV laid before each packet starts it anew. Sealing: the
 nonce is a block of zeros in the middle of one long run, which comes out as random as the
-cipher is; the receiver sees no difference, and the run's own IV is random.
+cipher is; the receiver sees no difference, and the run's own IV is random. A large burst is
+sealed side by side instead (protocol.kcp_bursts), from random nonces.
 Source: xtaci/kcp-go crypt.go, GOST x internal/util/kcp.
 """
 
@@ -21,25 +22,35 @@ import os
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, TripleDES
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+from gateway.protocol.kcp_bursts import (
+    NONCE_SIZE,
+    OVERHEAD,
+    SIDE_BY_SIDE,
+    checked,
+    cut_sealed,
+    lay_plain,
+    lay_sealed,
+    packet_in,
+    seal_side_by_side,
+)
+
+__all__ = ["OVERHEAD", "Crypt", "make_crypt"]
 
 Buffer = bytes | bytearray | memoryview
-
-NONCE_SIZE = 16
-OVERHEAD = NONCE_SIZE + 4
 
 _IV = bytes.fromhex("a7734f9c12ac1b01a415f2c1fc78e66b")
 _SALT = b"kcp-go"
 _XOR_SALT = b"sH3CIVoF#rWLtJo6"
 _XOR_SIZE = 1500
 _CRC = struct.Struct("<I")
-_HEAD = struct.Struct(f"<{NONCE_SIZE}xI")
-"""A nonce of zeros, and the CRC."""
 
 
 class Crypt(ABC):
@@ -50,7 +61,7 @@ class Crypt(ABC):
         """The datagrams for these packets."""
 
     @abstractmethod
-    def open(self, datagrams: list[memoryview]) -> list[memoryview | None]:
+    def open(self, datagrams: Sequence[Buffer]) -> list[bytes | None]:
         """The packets in these datagrams; None in place of what is noise."""
 
 
@@ -82,38 +93,27 @@ class Block(Crypt):
         size = algorithm.block_size // 8  # type: ignore[attr-defined]
         self._size = size
         self._iv = _IV[:size]
-        self._pads = [bytes(length) for length in range(size)]
         self._encryptor = Cipher(algorithm, CFB(os.urandom(size))).encryptor()
         self._decryptor = Cipher(algorithm, CFB(self._iv)).decryptor()
+        self._bare = Cipher(algorithm, ECB()).encryptor()  # noqa: S305 - CFB is made of it
 
     def seal(self, packets: list[bytes]) -> list[Buffer]:
-        block, pads, crc, pack = self._size, self._pads, zlib.crc32, _HEAD.pack
-        parts: list[bytes] = []
-        ends: list[tuple[int, int]] = []
-        at = 0
-        for packet in packets:
-            size = OVERHEAD + len(packet)
-            pad = -size % block
-            parts += (pack(crc(packet)), packet, pads[pad])
-            ends.append((at, at + size))
-            at += size + pad
-        sealed = memoryview(self._encryptor.update(b"".join(parts)))
-        return [sealed[begin:end] for begin, end in ends]
+        if len(packets) >= SIDE_BY_SIDE:
+            return self._seal_side_by_side(packets)
+        sealed = self._encryptor.update(lay_plain(packets, self._size))
+        return cut_sealed(sealed, packets, self._size)
 
-    def open(self, datagrams: list[memoryview]) -> list[memoryview | None]:
-        block, pads, iv = self._size, self._pads, self._iv
-        parts: list[Buffer] = []
-        ends: list[tuple[int, int]] = []
-        at = 0
-        for datagram in datagrams:
-            size = len(datagram)
-            pad = -size % block
-            parts += (iv, datagram, pads[pad])
-            at += block
-            ends.append((at, at + size))
-            at += size + pad
-        opened = memoryview(self._decryptor.update(b"".join(parts)))
-        return [_checked(opened[begin:end]) for begin, end in ends]
+    def _seal_side_by_side(self, packets: list[bytes]) -> list[Buffer]:
+        longest = OVERHEAD + len(max(packets, key=len))
+        stride = longest + -longest % self._size
+        run = bytearray(lay_plain(packets, self._size, stride))
+        nonces = os.urandom(self._size * len(packets))
+        seal_side_by_side(run, nonces, self._size, self._bare.update_into)
+        return cut_sealed(run, packets, self._size, stride)
+
+    def open(self, datagrams: Sequence[Buffer]) -> list[bytes | None]:
+        opened = self._decryptor.update(lay_sealed(datagrams, self._iv))
+        return checked(opened, datagrams, self._size)
 
 
 class Xor(Crypt):
@@ -125,8 +125,8 @@ class Xor(Crypt):
     def seal(self, packets: list[bytes]) -> list[Buffer]:
         return [self._cross(datagram) for datagram in Clear().seal(packets)]
 
-    def open(self, datagrams: list[memoryview]) -> list[memoryview | None]:
-        return [_checked(memoryview(self._cross(datagram))) for datagram in datagrams]
+    def open(self, datagrams: Sequence[Buffer]) -> list[bytes | None]:
+        return Clear().open([self._cross(datagram) for datagram in datagrams])
 
     def _cross(self, data: Buffer) -> bytes:
         size = len(data)
@@ -146,13 +146,5 @@ class Clear(Crypt):
             for number, packet in enumerate(packets)
         ]
 
-    def open(self, datagrams: list[memoryview]) -> list[memoryview | None]:
-        return [_checked(datagram) for datagram in datagrams]
-
-
-def _checked(opened: memoryview) -> memoryview | None:
-    """What follows the CRC, if it is right."""
-    if len(opened) <= OVERHEAD:
-        return None
-    packet = opened[OVERHEAD:]
-    return packet if _CRC.unpack_from(opened, NONCE_SIZE)[0] == zlib.crc32(packet) else None
+    def open(self, datagrams: Sequence[Buffer]) -> list[bytes | None]:
+        return [packet_in(bytes(datagram), 0, len(datagram)) for datagram in datagrams]

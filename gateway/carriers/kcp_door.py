@@ -84,7 +84,7 @@ class KcpDoor(Listener):
             self._wire.close()
             self._places.close()
 
-    def on_packets(self, address: Address, packets: list[memoryview]) -> None:
+    def on_packets(self, address: Address, packets: list[bytes]) -> None:
         """One sender's: of his conversation, or the first of a new one."""
         session = self._sessions.get(address)
         conv = conversation(packets[0])
@@ -111,7 +111,7 @@ class KcpDoor(Listener):
         """Of whom is not said."""
         self._counts.count("refused")
 
-    def _disown(self, address: Address, packet: memoryview) -> None:
+    def _disown(self, address: Address, packet: bytes) -> None:
         """Tell who goes on with what is over, if it is one of ours, to begin anew."""
         self._counts.count("unknown-session")
         conv = conversation(packet)

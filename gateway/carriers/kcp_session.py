@@ -77,7 +77,7 @@ class Session(Stream):
         self._loop = asyncio.get_running_loop()
         self._kcp = _make_kcp(conv, options)
         if stranger:
-            self._kcp.receive_window = min(STRANGER_WINDOW, options.rcvwnd)
+            self._kcp.arrivals.window = min(STRANGER_WINDOW, options.rcvwnd)
         self._encoder = fec.Encoder(options.datashard, options.parityshard) if options.fec else None
         self._decoder: fec.Decoder | None = None
         self._compressor = None if options.nocomp else Compressor()
@@ -101,24 +101,27 @@ class Session(Stream):
     def prove(self) -> None:
         if self._stranger:
             self._stranger = False
-            self._kcp.receive_window = min(GUEST_WINDOW, self._options.rcvwnd)
+            self._kcp.arrivals.window = min(GUEST_WINDOW, self._options.rcvwnd)
 
     # In
 
-    def take(self, packets: list[memoryview]) -> None:
+    def take(self, packets: list[bytes]) -> None:
         """What has arrived; `turn` follows."""
         if self.reason is not None:
             return
         now = self._loop.time()
-        for packet in packets:
+        bad = 0
+        others = self._kcp.receive_all(packets, now)
+        for packet in others:
             try:
                 self._take(packet, now)
             except WireError:
                 self._counts.count("bad-kcp")
-                continue
+                bad += 1
+        if bad < len(packets):
             self._heard = now
 
-    def _take(self, packet: memoryview, now: float) -> None:
+    def _take(self, packet: bytes, now: float) -> None:
         if len(packet) > MOST_MTU:
             raise WireError(f"a KCP packet of {len(packet)} bytes")
         if len(packet) < fec.OVERHEAD or not fec.is_fec(packet):
@@ -158,9 +161,8 @@ class Session(Stream):
         if not pieces:
             return
         self._in_order += len(pieces)
-        self._kcp.receive_window = max(
-            self._kcp.receive_window, min(2 * self._in_order, self._options.rcvwnd)
-        )
+        arrivals = self._kcp.arrivals
+        arrivals.window = max(arrivals.window, min(2 * self._in_order, self._options.rcvwnd))
         self._unpack(pieces, self._receiver)
 
     def _push_singly(self, pieces: list[bytes]) -> None:
@@ -172,10 +174,11 @@ class Session(Stream):
             self._unpack([self._early.pop(0)], self._receiver)
 
     def _unpack(self, pieces: list[bytes], receiver: Receiver) -> None:
-        data: Buffer = b"".join(pieces)
+        whole = b"".join(pieces)
+        data: Buffer = whole
         if self._decompressor:
             try:
-                data = self._decompressor.decompress(bytes(data))
+                data = self._decompressor.decompress(whole)
             except WireError as error:
                 self._counts.count("bad-snappy")
                 self._end(str(error))
@@ -223,7 +226,9 @@ class Session(Stream):
         data: Buffer = b"".join(self._pending)
         self._pending.clear()
         self._pending_size = 0
-        self._kcp.write(self._compressor.compress(data) if self._compressor else data)
+        if self._compressor:
+            data = self._compressor.compress(data, self._kcp.kin)
+        self._kcp.write(data)
 
     def _send(self, packets: list[bytes], now: float) -> None:
         group = _WHOLE_GROUP
@@ -340,13 +345,13 @@ def smux_options(options: KcpOptions) -> smux_frames.Options:
     )
 
 
-def conversation(packet: memoryview) -> int | None:
+def conversation(packet: bytes) -> int | None:
     """Which one a packet is of; None: parity does not say."""
     at = _segment_at(packet)
     return None if at is None else int.from_bytes(packet[at : at + 4], "little")
 
 
-def opening(packet: memoryview, replaces: bool) -> int | None:
+def opening(packet: bytes, replaces: bool) -> int | None:
     """The conversation a packet begins; None: none. Only its very first one replaces another."""
     at = _segment_at(packet)
     if at is None or packet[at + 4] != kcp.PUSH:
@@ -357,7 +362,7 @@ def opening(packet: memoryview, replaces: bool) -> int | None:
     return int.from_bytes(packet[at : at + 4], "little")
 
 
-def _segment_at(packet: memoryview) -> int | None:
+def _segment_at(packet: bytes) -> int | None:
     """Where the first segment of a packet begins."""
     at = 0
     if len(packet) >= kcp.OVERHEAD and fec.is_fec(packet):

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gateway.carriers.kcp_crypt import Crypt
 from gateway.carriers.stream import Counts
+from gateway.protocol.kcp_bursts import cut, grouped
 from gateway.protocol.kcp_options import KcpOptions
 
 Address = tuple[str, int] | tuple[str, int, int, int]
@@ -42,8 +43,8 @@ _SHORT = struct.Struct("=H")
 class Owner(Protocol):
     """Who takes what arrives."""
 
-    def on_packets(self, address: Address, packets: list[memoryview]) -> None:
-        """Opened packets of one sender, in order; borrowed until `on_turn` returns (I5)."""
+    def on_packets(self, address: Address, packets: list[bytes]) -> None:
+        """Opened packets of one sender, in order."""
 
     def on_turn(self) -> None:
         """That was all for now."""
@@ -88,17 +89,8 @@ class Wire:
         if self._sock.fileno() < 0:
             return
         sealed = self._crypt.seal(packets)
-        first = 0
-        while first < len(sealed):
-            size = len(sealed[first])
-            most = min(group, _GROUP, _GROUP_BYTES // size)
-            last = first + 1
-            while last < len(sealed) and last - first < most and len(sealed[last]) == size:
-                last += 1
-            if last < len(sealed) and last - first < most and len(sealed[last]) < size:
-                last += 1
-            self._send_group(sealed[first:last], size, address)
-            first = last
+        for first, last in grouped(sealed, min(group, _GROUP), _GROUP_BYTES):
+            self._send_group(sealed[first:last], len(sealed[first]), address)
 
     def _send_group(
         self, sealed: list[bytes | bytearray | memoryview], size: int, address: Address | None
@@ -158,19 +150,16 @@ class Wire:
             self._pass_on(received)
 
     def _pass_on(self, received: list[tuple[Address, int, int, int]]) -> None:
-        datagrams = [
-            self._arena[start : min(start + step, begin + size)]
-            for _, begin, size, step in received
-            for start in range(begin, begin + max(size, 1), step)
-        ]
-        opened = self._crypt.open(datagrams)
+        _, last, size, _ = received[-1]
+        run = bytes(self._arena[: last + size])
+        opened = self._crypt.open(cut(run, [span[1:] for span in received]))
         first = 0
         for address, _, size, step in received:
-            count = -(-max(size, 1) // step)
-            packets = [packet for packet in opened[first : first + count] if packet is not None]
-            first += count
-            for _ in range(count - len(packets)):
+            after = first + max(-(-size // step), 1)
+            packets = [packet for packet in opened[first:after] if packet is not None]
+            for _ in range(after - first - len(packets)):
                 self._counts.count("noise")
+            first = after
             if packets:
                 self._owner.on_packets(address, packets)
         self._owner.on_turn()

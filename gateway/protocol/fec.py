@@ -114,7 +114,7 @@ class Decoder:
         self._kinds: dict[int, int] = {}
         self.recovered = 0
 
-    def decode(self, packet: Buffer) -> tuple[Buffer | None, list[bytes]]:
+    def decode(self, packet: bytes) -> tuple[bytes | None, list[bytes]]:
         """The KCP bytes in this packet, None in parity; and those of lost ones it gave back.
 
         Raises WireError on a packet that is too short.

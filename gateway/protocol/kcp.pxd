@@ -2,9 +2,18 @@
 
 cimport cython
 
-from gateway.protocol.kcp_segments cimport Packing, Segment, near
+from gateway.protocol.kcp_arrivals cimport Arrivals
+from gateway.protocol.kcp_segments cimport Packing, Segment, near, number
 
 cdef long long _MASK
+cdef Py_ssize_t _HEAD
+cdef Py_ssize_t _MOST
+cdef int _PUSH
+cdef int _ACK
+cdef int _ASK
+cdef int _TELL
+cdef long long _GREETING
+cdef long long _FAREWELL
 
 
 cdef class Kcp:
@@ -15,10 +24,9 @@ cdef class Kcp:
     cdef public double srtt
     cdef public double rto
     cdef public long long send_window
-    cdef public long long receive_window
+    cdef public Arrivals arrivals
     cdef public long long peer_window
     cdef public Py_ssize_t unsent
-    cdef public long long repeats
     cdef public long long resent
     cdef public long long timeouts
     cdef Py_ssize_t _room
@@ -43,27 +51,21 @@ cdef class Kcp:
     cdef double _probe
     cdef double _probe_at
     cdef double _active
-    cdef dict _early
-    cdef list _ready
-    cdef long long _expected
-    cdef list _acks
-    cdef list _repeated
-    cdef long long _told
-    cdef bint _tell
     cdef int _greetings
 
-    @cython.locals(mss=cython.Py_ssize_t, size=cython.Py_ssize_t, start=cython.Py_ssize_t)
+    @cython.locals(
+        mss=cython.Py_ssize_t, size=cython.Py_ssize_t, start=cython.Py_ssize_t, whole=bytes,
+        last=bytes,
+    )
     cpdef write(self, data)
     cpdef list read(self)
+    @cython.locals(packet=bytes, others=list)
+    cpdef list receive_all(self, list packets, double now)
     @cython.locals(
-        end=cython.Py_ssize_t, at=cython.Py_ssize_t, before=cython.longlong,
-        conv=cython.longlong, cmd=cython.int, wnd=cython.longlong, ts=cython.longlong,
-        sn=cython.longlong, una=cython.longlong, length=cython.longlong,
+        end=cython.Py_ssize_t, at=cython.Py_ssize_t, before=cython.longlong, cmd=cython.int,
+        sn=cython.longlong, length=cython.longlong,
     )
-    cpdef receive(self, packet, double now, bint fresh=*)
-    @cython.locals(sn=cython.longlong, data=bytes)
-    cdef _take(self, long long low, long long ts, packet, Py_ssize_t at, Py_ssize_t length)
-    cdef long long _free(self)
+    cpdef receive(self, bytes packet, double now, bint fresh=*)
     @cython.locals(sn=cython.longlong, segment=Segment)
     cdef _acknowledge(self, long long low, long long ts, double now, bint fresh)
     @cython.locals(una=cython.longlong, segment=Segment)
@@ -83,10 +85,5 @@ cdef class Kcp:
     @cython.locals(window=cython.longlong, limit=cython.longlong, segment=Segment)
     cdef _send(self, Packing packing, double now)
     cdef _transmit(self, Segment segment, Packing packing, double now)
-    @cython.locals(
-        number=cython.longlong, last=cython.longlong, sn=cython.longlong, ts=cython.longlong,
-        waits=cython.bint,
-    )
     cdef _send_control(self, Packing packing, double now)
     cdef bint _probing(self, double now)
-    cdef bytes _head(self, int cmd, long long ts, long long sn, Py_ssize_t length)

@@ -1,4 +1,4 @@
-# cython: annotation_typing = False
+# cython: annotation_typing = False, boundscheck = False
 """KCP: one reliable byte stream over datagrams, as kcp-go speaks it. Time is an argument.
 
 Little-endian; several segments may share a packet:
@@ -31,13 +31,25 @@ Source: xtaci/kcp-go kcp.go.
 
 from collections import deque
 
+from gateway.protocol.kcp_arrivals import Arrivals
 from gateway.protocol.kcp_congestion import Congestion
-from gateway.protocol.kcp_segments import HEAD, OVERHEAD, Buffer, Packing, Segment, near
+from gateway.protocol.kcp_options import MOST_MTU
+from gateway.protocol.kcp_segments import (
+    ACK,
+    ASK,
+    HEAD,
+    OVERHEAD,
+    PUSH,
+    TELL,
+    Buffer,
+    Packing,
+    Segment,
+    near,
+    number,
+)
 from gateway.protocol.wire import WireError
 
-__all__ = ["OVERHEAD", "Kcp"]
-
-PUSH, ACK, ASK, TELL = 0x51, 0x52, 0x53, 0x54
+__all__ = ["ACK", "ASK", "OVERHEAD", "PUSH", "TELL", "Kcp"]
 
 RTO_START = 0.2
 RTO_LEAST, RTO_LEAST_NODELAY, RTO_MOST = 0.1, 0.03, 60.0
@@ -51,6 +63,9 @@ PROBE_FIRST, PROBE_MOST = 0.5, 120.0
 NEVER = float("inf")
 
 _MASK = 0xFFFFFFFF
+_HEAD, _MOST = OVERHEAD, MOST_MTU
+_PUSH, _ACK, _ASK, _TELL = PUSH, ACK, ASK, TELL
+_GREETING, _FAREWELL = GREETING, FAREWELL
 
 
 class Kcp:
@@ -79,10 +94,9 @@ class Kcp:
         self.srtt = 0.0
         self.rto = RTO_START
         self.send_window = send_window
-        self.receive_window = receive_window
+        self.arrivals = Arrivals(receive_window)
         self.peer_window = 32
         self.unsent = 0
-        self.repeats = 0
         self.resent = 0
         self.timeouts = 0
         self._room = room
@@ -93,7 +107,7 @@ class Kcp:
         self._least = RTO_LEAST_NODELAY if nodelay else RTO_LEAST
         self._reorder = reorder
         self._rttvar = 0.0
-        # Out: waiting, under way by number, and in the order of transmission.
+        # Waiting, under way by number, and in the order of transmission.
         self._queue: deque[bytes] = deque()
         self._flight: dict[int, Segment] = {}
         self._sent: deque[tuple[int, Segment]] = deque()
@@ -108,14 +122,6 @@ class Kcp:
         self._probe = 0.0
         self._probe_at = NEVER
         self._active = 0.0
-        # In: early ones by number, and what is in order.
-        self._early: dict[int, bytes] = {}
-        self._ready: list[bytes] = []
-        self._expected = 0
-        self._acks: list[tuple[int, int]] = []
-        self._repeated: list[tuple[int, int]] = []
-        self._told = receive_window
-        self._tell = False
         self._greetings = GREETINGS if greets else 0
 
     @property
@@ -131,29 +137,36 @@ class Kcp:
     def write(self, data: Buffer) -> None:
         """Take all of it; it leaves with the next flushes."""
         mss = self._mss
-        view = memoryview(data)
-        size = len(view)
+        whole = bytes(data)
+        size = len(whole)
         self.unsent += size
         start = 0
         if self._queue and len(self._queue[-1]) < mss:
             last = self._queue.pop()
             start = min(mss - len(last), size)
-            self._queue.append(last + view[:start])
+            self._queue.append(last + whole[:start])
         while start < size:
-            self._queue.append(bytes(view[start : start + mss]))
+            self._queue.append(whole[start : start + mss])
             start += mss
 
     def read(self) -> list[bytes]:
         """What has arrived in order, never empty pieces; this opens the window again."""
-        ready = self._ready
-        if not ready:
-            return ready
-        self._ready = []
-        if self._told * 2 < self.receive_window:
-            self._tell = True
-        return ready
+        return self.arrivals.read()
 
-    def receive(self, packet: Buffer, now: float, fresh: bool = True) -> None:
+    def receive_all(self, packets: list[bytes], now: float) -> list[bytes]:
+        """Take the good ones; gives back what is not KCP of this conversation, as it is here."""
+        others = []
+        for packet in packets:
+            if not _HEAD <= len(packet) <= _MOST or not _PUSH <= packet[4] <= _TELL:
+                others.append(packet)
+                continue
+            try:
+                self.receive(packet, now)
+            except WireError:
+                others.append(packet)
+        return others
+
+    def receive(self, packet: bytes, now: float, fresh: bool = True) -> None:
         """Take the segments of one packet; `fresh` is false for what FEC gave back.
 
         Raises WireError at the first that is not KCP or not of this conversation. Those
@@ -162,58 +175,37 @@ class Kcp:
         end = len(packet)
         at = 0
         before = self._una
-        if end < OVERHEAD:
+        if end < _HEAD:
             raise WireError(f"a KCP packet has {OVERHEAD} bytes or more, not {end}")
-        while at + OVERHEAD <= end:
-            conv, cmd, _, wnd, ts, sn, una, length = HEAD.unpack_from(packet, at)
-            at += OVERHEAD
-            if conv != self.conv:
+        while at + _HEAD <= end:
+            cmd = packet[at + 4]
+            sn = number(packet, at + 12)
+            length = number(packet, at + 20)
+            if number(packet, at) != self.conv:
                 raise WireError("a segment of another conversation")
-            if length > end - at:
-                raise WireError(f"a segment of {length} bytes in a packet that has {end - at}")
-            if cmd == PUSH:
-                self._take(sn, ts, packet, at, length)
-            elif cmd == ACK:
-                self._acknowledge(sn, ts, now, fresh)
-            elif cmd == ASK:
-                self._tell = True
-            elif cmd != TELL:
+            if length > end - at - _HEAD:
+                raise WireError(
+                    f"a segment of {length} bytes in a packet that has {end - at - OVERHEAD}"
+                )
+            if cmd == _PUSH:
+                self.arrivals.take(sn, number(packet, at + 8), packet, at + _HEAD, length)
+            elif cmd == _ACK:
+                self._acknowledge(sn, number(packet, at + 8), now, fresh)
+            elif cmd == _ASK:
+                self.arrivals.tell = True
+            elif cmd != _TELL:
                 raise WireError(f"no command of KCP: {cmd:#x}")
-            elif sn == GREETING and not self.kin:
+            elif sn == _GREETING and not self.kin:
                 self.kin = True
                 self._congestion.answered_at_once()
-            elif sn == FAREWELL and self.kin:
+            elif sn == _FAREWELL and self.kin:
                 self.left = True
             if fresh:
-                self.peer_window = wnd
-            self._forget(una)
-            at += length
+                self.peer_window = packet[at + 6] | packet[at + 7] << 8
+            self._forget(number(packet, at + 16))
+            at += _HEAD + length
         if self._una != before or self._newest >= 0:
             self._congestion.turn(self._newest, self._order)
-
-    def _take(self, low: int, ts: int, packet: Buffer, at: int, length: int) -> None:
-        sn = near(self._expected, low)
-        if sn >= self._expected + self._free():
-            return
-        self._acks.append((low, ts))
-        if sn < self._expected or sn in self._early:
-            self.repeats += 1
-            return
-        data = bytes(packet[at : at + length])
-        if sn > self._expected:
-            self._early[sn] = data
-            return
-        if data:
-            self._ready.append(data)
-        self._expected += 1
-        while self._early and self._expected in self._early:
-            data = self._early.pop(self._expected)
-            if data:
-                self._ready.append(data)
-            self._expected += 1
-
-    def _free(self) -> int:
-        return max(self.receive_window - len(self._ready), 0)
 
     def _acknowledge(self, low: int, ts: int, now: float, fresh: bool) -> None:
         sn = near(self._una, low)
@@ -275,7 +267,7 @@ class Kcp:
         self._find_lost(now)
         if now >= self._expires:
             self._find_expired(now)
-        packing = Packing(self._room)
+        packing = self.arrivals.begin(self._room, self.conv)
         self._send(packing, now)
         self._send_control(packing, now)
         return packing.close()
@@ -351,35 +343,18 @@ class Kcp:
         self._outstanding += 1
         self._active = now
         self._expires = min(self._expires, now + segment.rto)
-        packing.add(self._head(PUSH, segment.stamp, segment.sn, len(segment.data)), segment.data)
+        packing.add(_PUSH, segment.stamp, segment.sn, segment.data)
 
     def _send_control(self, packing: Packing, now: float) -> None:
-        """Acknowledge what una does not say, and the latest, whose time measures the way.
-
-        To kin, what waits behind a gap is said twice: were it lost, all would be sent again.
-        """
-        if self._acks:
-            last = len(self._acks) - 1
-            early = []
-            for number, (sn, ts) in enumerate(self._acks):
-                waits = near(self._expected, sn) >= self._expected
-                if waits:
-                    early.append((sn, ts))
-                if waits or number == last:
-                    packing.add(self._head(ACK, ts, sn, 0), b"")
-            for sn, ts in self._repeated if self.kin else ():
-                if near(self._expected, sn) >= self._expected:
-                    packing.add(self._head(ACK, ts, sn, 0), b"")
-            self._repeated = early
-            self._acks.clear()
+        self.arrivals.acknowledge(packing, self.kin)
         if self._probing(now):
-            packing.add(self._head(ASK, 0, 0, 0), b"")
-        if self._tell:
-            self._tell = False
-            packing.add(self._head(TELL, 0, 0, 0), b"")
+            packing.add(_ASK, 0, 0, b"")
+        if self.arrivals.tell:
+            self.arrivals.tell = False
+            packing.add(_TELL, 0, 0, b"")
         if self._greetings and not packing.is_empty():
             self._greetings -= 1
-            packing.add(self._head(TELL, 0, GREETING, 0), b"")
+            packing.add(_TELL, 0, _GREETING, b"")
 
     def _probing(self, now: float) -> bool:
         if self.peer_window or not self._queue:
@@ -395,13 +370,6 @@ class Kcp:
         self._probe = min(self._probe * 1.5, PROBE_MOST)
         self._probe_at = now + self._probe
         return True
-
-    def _head(self, cmd: int, ts: int, sn: int, length: int) -> bytes:
-        self._told = self._free()
-        return HEAD.pack(
-            self.conv, cmd, 0, min(self._told, 0xFFFF), ts, sn & _MASK,
-            self._expected & _MASK, length,
-        )  # fmt: skip
 
 
 def farewell(conv: int) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.carriers.kcp_crypt import OVERHEAD, make_crypt
 from gateway.carriers.kcp_snappy import IDENTIFIER, Compressor, Decompressor
+from gateway.protocol.kcp_bursts import SIDE_BY_SIDE
 from gateway.protocol.kcp_options import CRYPTS, KcpOptions, kcp_options
 from gateway.protocol.wire import WireError
 
@@ -39,6 +40,16 @@ def test_noise_among_good_ones_is_told(name):
     assert found == [None, None, b"good one", None, None]
 
 
+@pytest.mark.parametrize("name", CRYPTS)
+def test_a_large_burst_is_sealed_as_a_small_one(name):
+    packets = [os.urandom(1372 if number % 7 else 30 + number) for number in range(SIDE_BY_SIDE)]
+    sealed = make_crypt(name, "secret").seal(packets)
+    assert [len(one) for one in sealed] == [OVERHEAD + len(packet) for packet in packets]
+    opens = make_crypt(name, "secret").open
+    assert opens(sealed) == packets
+    assert [packet for one in sealed for packet in opens([one])] == packets
+
+
 def test_another_key_opens_nothing():
     (sealed,) = make_crypt("aes", "one").seal([b"packet"])
     assert make_crypt("aes", "two").open([memoryview(bytes(sealed))]) == [None]
@@ -60,14 +71,30 @@ def test_a_packet_of_go_decrypts_as_there():
     assert crypt._decryptor.update(whole)[16:66] == bytes(range(50))
 
 
-@given(pieces=st.lists(st.binary(min_size=1, max_size=3000), max_size=10), cut=st.integers(1, 50))
-def test_what_was_compressed_comes_back_cut_anywhere(pieces, cut):
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=3000), max_size=10),
+    cut=st.integers(1, 50),
+    kin=st.booleans(),
+)
+def test_what_was_compressed_comes_back_cut_anywhere(pieces, cut, kin):
     out, back = Compressor(), Decompressor()
-    stream = b"".join(bytes(out.compress(piece)) for piece in pieces)
+    stream = b"".join(bytes(out.compress(piece, kin)) for piece in pieces)
     got = b"".join(
         bytes(back.decompress(stream[at : at + cut])) for at in range(0, len(stream), cut)
     )
     assert got == b"".join(pieces)
+
+
+def test_kin_is_spared_the_try_after_one_in_vain():
+    out, back = Compressor(), Decompressor()
+    noise = os.urandom(100_000)
+    first, second = bytes(out.compress(noise, True)), bytes(out.compress(noise, True))
+    assert second[0] == 0xA3
+    assert bytes(out.compress(noise))[0] != 0xA3
+    assert [bytes(back.decompress(one)) for one in (first, second)] == [noise, noise]
+    for _ in range(20):
+        last = bytes(out.compress(bytes(100_000), True))
+    assert len(last) < 10_000
 
 
 def test_large_pieces_are_cut_into_chunks():

@@ -227,7 +227,7 @@ def test_little_is_kept_for_a_session_that_was_not_let_in_and_nothing_is_lost(wa
                 )
             if ways.carrier == "kcp":
                 assert len(session._early) <= STRANGER_WINDOW
-                assert session._kcp.receive_window == STRANGER_WINDOW
+                assert session._kcp.arrivals.window == STRANGER_WINDOW
             far.prove()
             far.resume()
             await taker.has(5 + MORE)

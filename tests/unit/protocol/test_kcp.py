@@ -340,7 +340,7 @@ def test_numbers_go_on_beyond_32_bits(module):
     if names(module) == "installed":
         pytest.skip("its numbers cannot be set: the source is tried")
     one, two = an_end(module), an_end(module)
-    one._una = one._next = two._expected = 2**32 - 10
+    one._una = one._next = two.arrivals.expected = 2**32 - 10
     data = pattern(60 * MSS)
     one.write(data)
     got = bytearray()
