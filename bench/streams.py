@@ -1,11 +1,14 @@
 """Many streams on one relay listener, coming and going: memory and descriptors, cycle by cycle.
 
     python bench/streams.py --carrier wss --streams 1000 --cycles 20
+    python bench/streams.py --carrier wss --streams 1000 --seconds 3600 --lines 60
 
 Each cycle opens all streams at once, has a peer register on each, and ends them all. Printed
-are, as lines of JSON, what the server's bridges and its supervisor hold while all are there and
-when none is left. What grows from cycle to cycle, after the first ones, is a leak. Needs what
-the lab needs.
+are, as lines of JSON, what the server's processes hold while all are there and when none is
+left, then one line that sums it up. What grows from cycle to cycle, after the first ones, is a
+leak. Memory is what a process has for itself (USS): where a process writes for the first time
+what it has in common with its parent or its children, it grows without anything being kept.
+Needs what the lab needs.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from collections.abc import Coroutine
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -124,13 +128,16 @@ class Server:
         return len(self.status()["services"][0]["peers"])
 
     def figures(self) -> dict[str, float]:
-        """Own memory (MB) and descriptors of supervisor and bridges."""
+        """Own memory (MB) and descriptors of each process."""
         status = self.status()
         bridges = [each["pid"] for each in status["relays"][0]["processes"]]
-        chief = psutil.Process(bridges[0]).ppid()
+        chief = psutil.Process(bridges[0]).parent()
+        groups = {"supervisor": [chief], "bridge": [psutil.Process(pid) for pid in bridges]}
+        for child in chief.children():
+            if child.pid not in bridges:
+                groups[child.name().replace(" ", "-")] = [child]
         found: dict[str, float] = {}
-        for name, pids in (("supervisor", [chief]), ("bridge", bridges)):
-            processes = [psutil.Process(pid) for pid in pids]
+        for name, processes in groups.items():
             own = sum(process.memory_full_info().uss for process in processes)
             found[f"{name}_mb"] = round(own / 2**20, 1)
             found[f"{name}_fds"] = sum(process.num_fds() for process in processes)
@@ -170,6 +177,32 @@ async def until(state: Any, seconds: float = 20.0) -> None:
             await asyncio.sleep(0.1)
 
 
+def summary(carrier: str, cycles: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The whole run in one line: each figure at the tenth of the way, at the end, and between."""
+    first = cycles[len(cycles) // 10]
+    last = cycles[-1]
+    found: dict[str, Any] = {
+        "carrier": carrier,
+        "cycles": len(cycles),
+        "streams": sum(each["peers"] for each in cycles),
+        "seconds": round(seconds),
+        "restarts": last["empty_restarts"],
+        "in_s_median": median(each["in_s"] for each in cycles),
+        "out_s_median": median(each["out_s"] for each in cycles),
+    }
+    for name in first:
+        if name.endswith(("_mb", "_fds")):
+            values = [each[name] for each in cycles if name in each]
+            found[name] = {
+                "at_first": cycles[0].get(name),
+                "at_tenth": first[name],
+                "median": median(values),
+                "most": max(values),
+                "at_last": last.get(name),
+            }
+    return found
+
+
 def inside(host: Host, body: Coroutine[Any, Any, None]) -> None:
     """Run it in a thread of this host's namespace."""
     failures: list[BaseException] = []
@@ -197,6 +230,8 @@ def main() -> int:
     parser.add_argument("--carrier", choices=CARRIERS, default="wss")
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--cycles", type=int, default=10)
+    parser.add_argument("--seconds", type=float, help="go on for so long, instead of --cycles")
+    parser.add_argument("--lines", type=int, help="print about so many cycles, instead of all")
     given = parser.parse_args()
     exit_on_signals()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -206,10 +241,27 @@ def main() -> int:
         server = Server(lab, given.carrier, Path(directory))
 
         async def body() -> None:
-            for number in range(given.cycles):
-                found = await cycle(server, given.carrier, "1.2.3.4", given.streams)
-                line = {"carrier": given.carrier, "cycle": number, **found}
-                print(json.dumps(line), flush=True)
+            began = time.monotonic()
+            told = 0
+            cycles: list[dict[str, Any]] = []
+            try:
+                while True:
+                    found = await cycle(server, given.carrier, "1.2.3.4", given.streams)
+                    cycles.append(found)
+                    passed = time.monotonic() - began
+                    share = len(cycles) / given.cycles
+                    if given.seconds:
+                        share = passed / given.seconds
+                    if not given.lines or share >= 1 or share * given.lines >= told:
+                        told += 1
+                        at = {"cycle": len(cycles) - 1, "at_s": round(passed)}
+                        print(json.dumps({"carrier": given.carrier, **at, **found}), flush=True)
+                    if share >= 1:
+                        return
+            finally:
+                if cycles:
+                    seconds = time.monotonic() - began
+                    print(json.dumps(summary(given.carrier, cycles, seconds)), flush=True)
 
         inside(lab.clients[0], body())
         server.process.stop()
