@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 WATCH_SECONDS = 2.0
 SHORTEST_WATCH_SECONDS = 0.1
+CODES = ("url", "yaml")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +76,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     status.add_argument("--quiet", action="store_true", help="print nothing: exit status only")
     commands.add_parser("list", help="one line per instance", allow_abbrev=False)
     _add_client(commands)
-    arguments = parser.parse_args(argv, argparse.Namespace(quiet=False))
+    arguments = parser.parse_args(_spelled(argv), argparse.Namespace(quiet=False))
     if arguments.command == "status":
         _settle(status, arguments)
     return arguments
@@ -110,10 +111,19 @@ def _add_client(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--qr",
         nargs="?",
         const="url",
-        choices=("url", "yaml"),
+        choices=CODES,
         help="a QR code instead, of the URL or of the YAML",
     )
     client.add_argument("--instance", metavar="NAME", help="the server (default: any that fits)")
+
+
+def _spelled(argv: Sequence[str] | None) -> list[str]:
+    """The words, where `--qr` before an address means what it means behind it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for at, (word, after) in enumerate(zip(words, words[1:], strict=False)):
+        if word == "--qr" and after not in CODES:
+            words[at] = f"--qr={CODES[0]}"
+    return words
 
 
 def _settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -224,6 +224,16 @@ def test_a_code_is_what_a_camera_reads(what, run_dir, capfd):
     assert drawn[: len(dark)] == dark
 
 
+def test_a_code_before_the_address(run_dir, capfd):
+    pytest.importorskip("segno")
+    with fake_gateway(run_dir, "hub", answer(FACTS)):
+        assert main(["client", "192.168.123.2", "--qr"]) == 0
+        behind = capfd.readouterr().out
+    with fake_gateway(run_dir, "hub", answer(FACTS)):
+        assert main(["client", "--qr", "192.168.123.2"]) == 0
+    assert capfd.readouterr().out == behind
+
+
 def test_without_the_library_the_code_is_refused(run_dir, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "segno", None)
     monkeypatch.delitem(sys.modules, "gateway.ctl.qr", raising=False)
