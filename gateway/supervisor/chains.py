@@ -224,6 +224,17 @@ def _warn(service: str, node: NodeSpec) -> None:
             _log, logging.WARNING, "in-clear", service=service, node=node.label,
             text=f"NOT ENCRYPTED: {node.carrier} carries the tunnel in clear",
         )  # fmt: skip
+    elif node.carrier == "kcp" and _is_open(node):
+        event(
+            _log, logging.WARNING, "in-clear", service=service, node=node.label,
+            text="NOT SECRET: whoever is on the way can read and change the tunnel; set kcp.key,"
+            " at both ends, and a kcp.crypt that encrypts",
+        )  # fmt: skip
+
+
+def _is_open(node: NodeSpec) -> bool:
+    """Whether kcp has a key that everybody knows, which is GOST's default, or needs none."""
+    return not node.options.get("kcp.key") or node.options.get("kcp.crypt") in ("none", "xor")
 
 
 def _name(target: Target) -> str:
