@@ -7,6 +7,7 @@ before anything else is loaded.
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway import __version__
@@ -120,7 +121,7 @@ def _add_client(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _spelled(argv: Sequence[str] | None) -> list[str]:
     """The words, where `--qr` before an address means what it means behind it."""
     words = list(sys.argv[1:] if argv is None else argv)
-    for at, (word, after) in enumerate(zip(words, words[1:], strict=False)):
+    for at, (word, after) in enumerate(pairwise(words)):
         if word == "--qr" and after not in CODES:
             words[at] = f"--qr={CODES[0]}"
     return words
