@@ -23,7 +23,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gateway.carriers import listening, tcp
@@ -41,7 +41,7 @@ from gateway.protocol.bridge_messages import (
 )
 from gateway.protocol.messages import ToChild
 from gateway.protocol.packet import pack_address
-from gateway.protocol.relay import Address, Request, Status, build_response
+from gateway.protocol.relay import Address, Status, build_response
 from gateway.protocol.relay_access import Own, Way, find_way
 from gateway.protocol.selector import Selector
 from gateway.workers.base import Place
@@ -49,6 +49,7 @@ from gateway.workers.bridge_base import CLOSE_SECONDS, Bridge
 from gateway.workers.bridge_carriers import STRANGERS, Listen
 from gateway.workers.bridge_crossing import Crossing
 from gateway.workers.bridge_entrance import HELD_FREELY, HELD_TOGETHER, Entrance
+from gateway.workers.bridge_forward import Forward
 from gateway.workers.bridge_guests import SHARE, Guests
 from gateway.workers.bridge_hosts import is_literal, is_local, look_up
 from gateway.workers.bridge_splice import Splice
@@ -99,6 +100,7 @@ class RelayBridge(Bridge):
     def __init__(self, place: Place, parts: RelayParts, descriptors: Sequence[int] = ()) -> None:
         super().__init__(place, (parts.listener.fileno(), *descriptors))
         self._parts = parts
+        self._forward = Forward(parts.forward, parts.selector)
         self._listener: Listener | None = None
         self._strangers: dict[Entrance, float] = {}
         self._asked: dict[int, Entrance] = {}
@@ -262,7 +264,8 @@ class RelayBridge(Bridge):
             self.reject(entrance, "unauthorized" if verdict == "no" else "undecided", status)
             return
         parts = self._parts
-        way = self._forward(request) or find_way(request, parts.own, parts.allowed, is_local)
+        fixed = self._forward.choose(asyncio.get_running_loop().time(), udp=request.udp)
+        way = fixed or find_way(request, parts.own, parts.allowed, is_local)
         if isinstance(way, Status):
             what = "forbidden" if way is Status.FORBIDDEN else "bad-target"
             self.reject(entrance, what, way)
@@ -270,15 +273,6 @@ class RelayBridge(Bridge):
             self._lead_datagrams(entrance, way, way.address.host)
         else:
             self.begin(self._lead(entrance, way))
-
-    def _forward(self, request: Request) -> Way | None:
-        if not self._parts.forward:
-            return None
-        chosen = 0
-        if self._parts.selector is not None:
-            now = asyncio.get_running_loop().time()
-            chosen = self._parts.selector.select(now) or 0
-        return replace(self._parts.forward[chosen], udp=request.udp)
 
     async def _lead(self, entrance: Entrance, way: Way) -> None:
         """What takes a moment: a name to look up, a TCP connection to make."""
@@ -290,8 +284,9 @@ class RelayBridge(Bridge):
                 return
             far = await tcp.dial(host, port, timeout=CONNECT_SECONDS)
         except (CarrierError, OSError, UnicodeError):  # a name that cannot be one
-            self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
+            self._unreachable(entrance, way)
             return
+        self._forward.note(way, asyncio.get_running_loop().time(), reached=True)
         if entrance not in self._strangers or not self._take_place(entrance):
             far.abort()
             return
@@ -301,6 +296,10 @@ class RelayBridge(Bridge):
         far.start(splice.far)
         entrance.lead(splice.near)
         self.count("connected")
+
+    def _unreachable(self, entrance: Entrance, way: Way) -> None:
+        self._forward.note(way, asyncio.get_running_loop().time(), reached=False)
+        self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
 
     def _take_place(self, entrance: Entrance) -> bool:
         """The stranger becomes a guest; false: there is no place, and he is told so."""
@@ -334,7 +333,7 @@ class RelayBridge(Bridge):
         try:
             sock = self._connect(host, way.address.port)
         except OSError:
-            self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
+            self._unreachable(entrance, way)
             return
         if not self._take_place(entrance):
             sock.close()

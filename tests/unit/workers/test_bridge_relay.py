@@ -13,6 +13,7 @@ from gateway.fastpath.frames import pack
 from gateway.protocol.bridge_messages import StreamEnded, StreamOpened
 from gateway.protocol.relay import Address, Request, Status
 from gateway.protocol.relay_access import Own, Way
+from gateway.protocol.selector import Node, Selector
 from gateway.workers.bridge_entrance import HELD_BYTES
 from gateway.workers.bridge_relay import STOCK_LOW, RelayBridge, RelayParts
 
@@ -269,6 +270,29 @@ def test_forward_mode_leads_where_the_listener_says(run, boss, working, service)
             assert await tun.until(1) == [b"hello"]
             writer.close()
         tun.close()
+
+    run(body())
+
+
+def test_a_fixed_target_that_is_gone_is_passed_over(run, boss, working, service):
+    """It says so to the stream that it met, and rests."""
+
+    async def body() -> None:
+        chief = boss()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            closed = gone.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as there:
+            ports = (closed, there.getsockname()[1])
+            forward = tuple(Way(Address("127.0.0.1", port), udp=False, own=False) for port in ports)
+            selector = Selector("fifo", [Node(), Node()], lambda: 0.0, fail_timeout=600.0)
+            async with relay(chief, working, forward=forward, selector=selector) as bridge:
+                answers = []
+                for _ in range(4):
+                    reader, writer = await connect(bridge)
+                    writer.write(Request(Address("", 1), udp=False).build())
+                    answers.append((await reader.readexactly(4))[1])
+                    writer.close()
+                assert answers == [Status.NETWORK_UNREACHABLE, 0, 0, 0]
 
     run(body())
 
