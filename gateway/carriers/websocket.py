@@ -41,6 +41,8 @@ STRANGER_MESSAGE = 64 * 1024
 """Bytes of a compressed message of who was not let in yet, once it is inflated."""
 _COMPRESSED = 16 * 1024
 """Bytes of a message before it is compressed: it is read only when it is whole."""
+_SIP = 64
+"""Bytes of a stranger that are inflated at once: they may become a thousand times as many."""
 _END_OF_HEADERS = b"\r\n\r\n"
 
 _SILENT = logging.getLogger(f"{__name__}.library")
@@ -80,6 +82,8 @@ class WsStream(Layer):
         self._reader: Reader | None = None
         self._writer: Writer | None = None
         self._parts: list[bytes | bytearray | memoryview] = []
+        self._sipping = False  # a stranger's bytes may grow
+        self._unread = b""  # of them, not inflated yet
         self._shaken = 0
         self._last_seen = b""
         self._heard = 0.0
@@ -135,11 +139,16 @@ class WsStream(Layer):
         if error is not None:
             self._refuse(error)
         elif size < len(text):
-            self._take(text[size:])
+            if self._sipping:
+                self._unread = text[size:]
+            else:
+                self._take(text[size:])
 
     def _begin_frames(self, *, client: bool) -> None:
         """Both have agreed; before anything is written or read."""
-        if not self._protocol.extensions:
+        if self._protocol.extensions:
+            self._sipping = not client
+        else:
             self._reader = Reader(masked=not client, largest=self._options.max_message)
             self._writer = Writer(masked=client)
 
@@ -187,7 +196,24 @@ class WsStream(Layer):
         self._finish("" if ordered else f"ws: {error or received or 'closed'}")
 
     def _has_more(self) -> bool:
-        return bool(self._parts)
+        return bool(self._parts or self._unread)
+
+    def on_data(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._ready or not (self._sipping or self._unread):
+            super().on_data(data)
+            return
+        self._unread += data
+        self._sip()
+
+    def _go_on(self) -> None:
+        self._sip()
+        super()._go_on()
+
+    def _sip(self) -> None:
+        """Inflate no more than is asked for."""
+        while self._unread and not (self._held or self._closing) and self._ended is None:
+            sip, self._unread = self._unread[:_SIP], self._unread[_SIP:]
+            super().on_data(sip)
 
     def _send(self) -> None:
         for piece in self._protocol.data_to_send():
@@ -290,6 +316,7 @@ class WsServer(WsStream):
         for name in ("max_message_size", "max_size"):  # the library's name since 16, and before
             if hasattr(self._protocol, name):
                 setattr(self._protocol, name, self._options.max_message)
+        self._sipping = False
         super().prove()
 
     def _greet(self) -> None:
