@@ -33,7 +33,8 @@ SEND_BUFFER = 1 << 20
 RECEIVE_BUFFER = 4 << 20
 
 _DATAGRAM = 65536
-_RECEIVES = 16
+_RECEIVES = 4
+"""In one turn: as much as of a TCP stream, for whoever else is on this listener waits for it."""
 _GROUP_BYTES = 65000
 _GROUP = 60
 _SINGLY = 30.0
