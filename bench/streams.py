@@ -45,6 +45,8 @@ PORT, RELAY_PORT = 8421, 443
 FIRST = int(ip_address("10.123.1.0"))
 CARRIERS = ("tcp", "tls", "ws", "wss", "mws", "mwss", "mtls", "grpc", "quic", "kcp")
 AT_ONCE = 50
+PATIENCE = 60.0
+"""Seconds for anything that is waited for: the machine may have other work."""
 _TLS = frozenset({"tls", "wss", "mwss", "mtls", "grpc", "quic"})
 _MODULES = {
     "wss": "ws", "mws": "mux", "mwss": "mux", "mtls": "mux",
@@ -73,13 +75,13 @@ class Visitor:
         self.stream = RelayStream(lower, Request(Address("", PORT)))
         self.stream.start(self)
         self.stream.write(self._heartbeat)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await self.acked.wait()
 
     async def leave(self) -> None:
         """End it, and wait until it has ended."""
         self.stream.close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await self.ended.wait()
 
     def on_data(self, _data: bytes | bytearray | memoryview) -> None:
@@ -170,7 +172,7 @@ async def cycle(server: Server, carrier: str, host: str, count: int) -> dict[str
     return {"peers": peers, "in_s": round(entered, 2), "out_s": round(left, 2), **full, **empty}
 
 
-async def until(state: Any, seconds: float = 20.0) -> None:
+async def until(state: Any, seconds: float = PATIENCE) -> None:
     """Look now and then until it is so."""
     async with asyncio.timeout(seconds):
         while not state():  # noqa: ASYNC110 - another process tells nobody
