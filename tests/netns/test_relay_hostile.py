@@ -17,11 +17,15 @@ from ipaddress import ip_address
 
 import psutil
 import pytest
+from hpack import Encoder
 from netns.forge import PORT, Port, heartbeat, inner, socket_on
 from netns.test_chains import ONE, SERVER, TWO, chain_client, relay_server
 from networks import Gateway, reaches
 from programs import wait_for
+from unit.protocol.kcp_worlds import PUSH
+from unit.protocol.kcp_worlds import segment as kcp_segment
 
+from gateway.carriers.kcp_crypt import make_crypt
 from gateway.fastpath.frames import pack
 from gateway.protocol.relay import Address, Request, Status
 
@@ -208,6 +212,65 @@ def test_ten_thousand_half_open_connections_keep_nobody_out(network, carrier, wo
         10.0,
         "no descriptor left",
     )
+    expect_unharmed(server)
+
+
+def masked(data: bytes) -> bytes:
+    """One message of a websocket's client, under a mask of zeros."""
+    return b"\x82" + bytes((0x80 | len(data),)) + bytes(4) + data
+
+
+def asking(carrier: str) -> bytes:
+    """A session with one stream, on which most of a request comes and no more."""
+    said = REQUEST[:-1]
+    smux = b"\1\0\0\0\3\0\0\0" + b"\1\2" + len(said).to_bytes(2, "little") + b"\3\0\0\0" + said
+    if carrier == "mws":
+        return websocket("/ws") + masked(smux)
+    if carrier == "kcp":
+        return kcp_segment(PUSH, data=smux)
+    asked = Encoder().encode(
+        [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/GostTunel/Tunnel"),
+            (":authority", "x"),
+            ("content-type", "application/grpc"),
+        ]
+    )
+    headers = len(asked).to_bytes(3, "big") + b"\1\4\0\0\0\1" + asked
+    message = b"\0" + (len(said) + 2).to_bytes(4, "big") + b"\n" + bytes((len(said),)) + said
+    return SETTLED + headers + len(message).to_bytes(3, "big") + b"\0\0\0\0\0\1" + message
+
+
+@pytest.mark.parametrize("carrier", ["mws", "grpc"])
+def test_ten_thousand_sessions_that_are_not_let_in_keep_nobody_out(network, carrier):
+    net = network(2)
+    plain = "&insecure=true" if carrier == "grpc" else ""
+    server = relay_server(net, f"relay+{carrier}://:443?readTimeout=60s&bridges=2{plain}")
+    before = memory(server)
+    with half_open(net.lab.clients[0], MANY, asking(carrier)):
+        chain_client(net, 2, f"relay+{carrier}://1.2.3.4:443?{plain}")
+        reaches(net.lab.clients[1], SERVER)
+        assert memory(server) - before < 256 * MEGABYTE
+        wait_for(lambda: counters(server).get("half-open-evicted"), 10.0, "the oldest to go")
+    reaches(net.lab.clients[1], SERVER)
+    wait_for(lambda: relay(server)["strangers"] == 0, 10.0, "no stranger to be left")
+    expect_unharmed(server)
+
+
+def test_ten_thousand_conversations_that_are_not_let_in_keep_nobody_out(network):
+    net = network(2)
+    server = relay_server(net, "relay+kcp://:443?readTimeout=60s&kcp.crypt=none&kcp.nocomp=true")
+    before = memory(server)
+    (packet,) = make_crypt("none", "").seal([asking("kcp")])
+    for _ in range(MANY // 500):
+        with ExitStack() as stack:
+            for _ in range(500):
+                stack.enter_context(Port(net.lab.clients[0])).send(bytes(packet), *RELAY)
+    wait_for(lambda: counters(server).get("half-open-evicted", 0) > 0, 10.0, "the oldest to go")
+    chain_client(net, 2, "relay+kcp://1.2.3.4:443?kcp.crypt=none&kcp.nocomp=true")
+    reaches(net.lab.clients[1], SERVER)
+    assert memory(server) - before < 256 * MEGABYTE
     expect_unharmed(server)
 
 
