@@ -424,6 +424,7 @@ def test_iptables_rules_of_others(client):
     add("-A KUBE -m mark ! --mark 0x4000/0x4000 -j RETURN")
     add("-A KUBE -j MASQUERADE")
     add("-A POSTROUTING -p tcp --dport 80 -j MASQUERADE")
+    add("-A POSTROUTING -m conntrack --ctstate NEW -j MASQUERADE")
     assert not inside(client, read).masquerades(query)
     add("-A POSTROUTING -o lan0 -m comment --comment mine -j SNAT --to 192.168.100.1")
     assert inside(client, read).masquerades(query)

@@ -79,6 +79,21 @@ def test_everything_else_is_a_no(run, serving, talks, kind, arguments, failed: i
     run(body())
 
 
+def test_nobody_else_is_asked(run, serving, talks) -> None:
+    """Where a plugin points to another one, that is no answer, and gets no password."""
+
+    async def body() -> None:
+        async with serving() as server, serving() as other:
+            server.talk = talks["page"](b"", "307 Ask there", f"Location: {other.url}\r\n")
+            other.talk = talks["page"](YES)
+            plugin = AuthPlugin("staff", PluginSpec(server.url, timeout=5.0))
+            assert await plugin.ask(*QUESTION) is None
+            await plugin.close()
+            assert other.requests == []
+
+    run(body())
+
+
 def test_an_empty_password_is_not_even_asked_about(run, serving, talks) -> None:
     async def body() -> None:
         async with serving() as server:

@@ -1,3 +1,4 @@
+import stat
 from pathlib import Path
 
 from gateway.protocol.peer import PeerState
@@ -14,7 +15,10 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     assert second.peers_of("tun") == PeerState(())
     assert second.peers_of("other") is None
     assert 0 <= second.down() < 60
-    assert [path.suffix for path in (tmp_path / "deep").iterdir()] == [".json"]
+    [file] = (tmp_path / "deep").iterdir()
+    assert file.suffix == ".json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600, "the key of the digests is in it"
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 def test_damaged_is_no_state(tmp_path: Path) -> None:
