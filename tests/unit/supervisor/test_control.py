@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,21 @@ def test_one_too_many_is_told_so(served: tuple[Loop, Path]) -> None:
         assert "ask again" in answer.error
         first[0].send(b'{"command":"client","addresses":["192.168.123.2"]}\n')
         assert answer_to(loop, first[0]).error == "nobody is known"
+
+
+def test_who_was_answered_is_freed_with_his_answer(served: tuple[Loop, Path]) -> None:
+    """One of a thousand peers is some 400 KB: it waits for no collector."""
+    loop, path = served
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.ExitStack() as stack:
+            first = asker(stack, path)
+            first.send(b'{"command":"client","addresses":["192.168.123.2"]}\n')
+            answer_to(loop, first)
+        assert not [each for each in gc.get_objects() if isinstance(each, control._Client)]
+    finally:
+        gc.enable()
 
 
 def test_a_stranger_is_told_so(served: tuple[Loop, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
+import gc
 import os
 import signal
+import weakref
+from functools import partial
 
 from gateway.supervisor.loop import Loop
 
@@ -16,6 +19,29 @@ def test_timers_in_order_and_cancelled() -> None:
     loop.close()
 
     assert called == ["first", "second", "late"]
+
+
+class Asker:
+    """Somebody with a timer, whom the timer is to call."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.deadline = loop.call_in(1000.0, partial(print, self))
+
+
+def test_a_cancelled_timer_holds_nothing() -> None:
+    """Although it is kept until its time; and the collector is not needed."""
+    loop = Loop()
+    gc.collect()
+    gc.disable()
+    try:
+        asker = Asker(loop)
+        known = weakref.ref(asker)
+        asker.deadline.cancel()
+        del asker
+        assert known() is None
+    finally:
+        gc.enable()
+        loop.close()
 
 
 def test_signal_is_handled_in_a_turn() -> None:
