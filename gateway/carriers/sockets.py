@@ -47,6 +47,8 @@ class SocketOptions:
 
     An end that is gone without a word is noticed by probes after `idle`, every `interval`,
     `count` times; or, while we owe it bytes, after `user_timeout` without an answer.
+    `marked`, called with family and kind, gives a descriptor to dial with: not blocking,
+    with its mark and its interface, which only others may set.
     """
 
     keepalive: bool = True
@@ -55,7 +57,7 @@ class SocketOptions:
     count: int = 4
     user_timeout: float = 30.0
     interface: str | None = None
-    mark: int = 0
+    marked: Callable[[int, int], int] | None = None
 
 
 DEFAULTS = SocketOptions()
@@ -300,9 +302,11 @@ def prepare(sock: socket.socket, options: SocketOptions = DEFAULTS) -> None:
 
 def choose_way(sock: socket.socket, options: SocketOptions) -> None:
     """Set by which interface and with which mark a dialled socket leaves."""
-    if options.mark:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.mark)
-    if options.interface:
+    if options.marked is not None:
+        fd = options.marked(sock.family, sock.type)
+        os.dup2(fd, sock.fileno(), inheritable=False)
+        os.close(fd)
+    elif options.interface:
         name = options.interface.encode()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
 

@@ -4,10 +4,13 @@ A chain is a list of hops, each reached through the one before it; a hop is a li
 nodes, one of which is used. Only relays are understood: nothing else carries datagrams.
 """
 
+from typing import NamedTuple
+
 from gateway.config import addresses, shape
 from gateway.config.carrier_options import CARRIERS, OVER_UDP, TLS_CARRIERS, options_of
 from gateway.config.chain_model import Carrier, ChainSpec, HopSpec, NodeSpec, RelayUser
 from gateway.config.ends import WEIGHT_LIMIT, read_selector
+from gateway.config.host_options import MARK_LIMIT
 from gateway.config.option import nearest
 from gateway.config.section import Values
 from gateway.config.tls import client_tls_of, refuse_tls
@@ -15,15 +18,15 @@ from gateway.config.tree import Entry, Node, Report, items_of, mapping_of, plain
 from gateway.config.values import BadValueError, boolean, printable, ranged, shown, text
 
 CHAIN = shape.of("name hops", useless="metadata")
-HOP = shape.of("name nodes selector",
-               foreign="interface sockopts bypass bypasses resolver hosts reload file redis http "
-               "plugin metadata")  # fmt: skip
-NODE = shape.of("name addr connector dialer metadata interface",
-                foreign="bypass bypasses resolver hosts sockopts netns filter matcher "
+HOP = shape.of("name nodes selector interface sockopts metadata",
+               foreign="bypass bypasses resolver hosts reload file redis http plugin")  # fmt: skip
+NODE = shape.of("name addr connector dialer metadata interface sockopts",
+                foreign="bypass bypasses resolver hosts netns filter matcher "
                 "network")  # fmt: skip
 CONNECTOR = shape.of("type auth metadata", foreign="tls")
 DIALER = shape.of("type tls metadata", foreign="auth")
-NODE_METADATA = shape.of("backup weight interface", foreign="maxFails failTimeout so_mark")
+NODE_METADATA = shape.of("backup weight interface so_mark", foreign="maxFails failTimeout")
+HOP_METADATA = shape.of("interface so_mark", foreign="netns")
 CONNECTOR_METADATA = shape.of("", useless="nodelay connectTimeout")
 AUTH = shape.of("username password", foreign="file")
 MOST_BYTES = 255
@@ -119,14 +122,16 @@ class Chains:
         if not items:
             self._report.error(node.place, "hops: a hop has no nodes")
             return None
-        nodes = [found for each in items if (found := self._node(each, index)) is not None]
+        metadata = _metadata(entries, "hops", HOP_METADATA, self._report)
+        way = _way(entries, metadata, "hops", node.place, _Way(), self._report)
+        nodes = [found for each in items if (found := self._node(each, index, way)) is not None]
         if len(nodes) < len(items):
             return None
         name = text(_scalar(entries["name"].node)) if "name" in entries else f"hop-{index}"
         selector = read_selector(entries, None, self._report)
         return HopSpec(name, tuple(nodes), selector)
 
-    def _node(self, node: Node, index: int) -> NodeSpec | None:
+    def _node(self, node: Node, index: int, way: "_Way") -> NodeSpec | None:
         report = self._report
         entries = mapping_of(node, "nodes", report)
         shape.check_keys(entries, NODE, "nodes", report)
@@ -158,6 +163,11 @@ class Chains:
             refuse_tls(dialer, "dialer", carrier, report)
         values = Values(metadata, "nodes.metadata", node.place, report)
         outer = Values(entries, "nodes", node.place, report)
+        way = _way(entries, metadata, "nodes", node.place, way, report)
+        if index and way != _Way():
+            useless = "interface and so_mark have no use: only the first hop has a socket"
+            report.warn(node.place, f"nodes: {useless}")
+            way = _Way()
         return NodeSpec(
             name=outer.get("name", printable, ""),
             carrier=carrier,
@@ -168,12 +178,42 @@ class Chains:
             options=options_of(carrier, "dial", given.values(), report),
             backup=values.get("backup", boolean, False),
             weight=values.get("weight", ranged(1, WEIGHT_LIMIT), 1),
-            interface=outer.get(
-                "interface", addresses.device, values.get("interface", addresses.device, None)
-            ),
+            interface=way.interface,
+            mark=way.mark,
             place=node.place,
             said={each.key: plain(each.node) for each in given.values()},
         )
+
+
+class _Way(NamedTuple):
+    """How an outer socket leaves: by which device, with which mark (0: none)."""
+
+    interface: str | None = None
+    mark: int = 0
+
+
+def _way(
+    entries: dict[str, Entry],
+    metadata: dict[str, Entry],
+    where: str,
+    place: str,
+    around: _Way,
+    report: Report,
+) -> _Way:
+    """What a hop or a node says of it, by its own keys or in `metadata`; else what is around."""
+    own = Values(entries, where, place, report)
+    more = Values(metadata, f"{where}.metadata", place, report)
+    sockopts = (
+        mapping_of(entries["sockopts"].node, f"{where}.sockopts", report)
+        if "sockopts" in entries
+        else {}
+    )
+    shape.check_keys(sockopts, shape.SOCKOPTS, f"{where}.sockopts", report)
+    mark = ranged(0, MARK_LIMIT)
+    said = more.get("interface", addresses.device, around.interface)
+    marked = more.get("so_mark", mark, around.mark)
+    options = Values(sockopts, f"{where}.sockopts", place, report)
+    return _Way(own.get("interface", addresses.device, said), options.get("mark", mark, marked))
 
 
 def is_insecure(given: dict[str, Entry]) -> bool:

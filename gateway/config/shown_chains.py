@@ -105,6 +105,8 @@ def _node(node: NodeSpec) -> Document:
     }
     if node.interface is not None:
         document["interface"] = Noted(node.interface, place)
+    if node.mark:
+        document["sockopts"] = {"mark": Noted(node.mark, place)}
     if node.backup or node.weight != 1:
         metadata: Plain = {"backup": node.backup, "weight": node.weight}
         document["metadata"] = Noted(metadata, place)

@@ -83,19 +83,24 @@ class BridgeFigures(msgspec.Struct, frozen=True, array_like=True, tag="bridge-fi
 
 
 class Dialling(msgspec.Struct, frozen=True, array_like=True, tag="dialling"):
-    """A chain is about to connect to `address` (a16): it waits for `Dial`."""
+    """A chain is about to connect to `address` (a16): it waits for `Dial`.
+
+    `node` is which one of its first hop that is.
+    """
 
     query: int
     leg: int
     address: bytes
     port: int
     scope: int = 0
+    node: int = 0
 
 
 class Dial(msgspec.Struct, frozen=True, array_like=True, tag="dial"):
-    """The way there is prepared."""
+    """The way there is prepared. With a node that has a mark comes a socket that has it."""
 
     query: int
+    node: int = 0
 
 
 LegState = Literal["idle", "dialling", "open", "up", "waiting"]

@@ -17,15 +17,18 @@ from math import inf
 from msgspec.structs import replace
 
 from gateway.carriers.stream import CarrierError
+from gateway.config.carrier_options import OVER_UDP
 from gateway.config.chain_model import ChainSpec, NodeSpec, RelayUser
 from gateway.config.model import Service, Target
 from gateway.errors import ConfigError, HostError
 from gateway.linux import near
+from gateway.linux.marked import open_marked
 from gateway.linux.process import wipe
+from gateway.linux.udp import Confines
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.bridge_messages import Dial, Dialling, LegFigures
 from gateway.protocol.messages import FromChild
-from gateway.protocol.packet import Endpoint
+from gateway.protocol.packet import Endpoint, is_v4
 from gateway.protocol.relay import Address
 from gateway.protocol.uplink import LOST_PERIODS
 from gateway.supervisor.bridges import BridgeChildren, answer
@@ -34,6 +37,7 @@ from gateway.supervisor.loop import Loop
 from gateway.workers.base import Child, Place
 from gateway.workers.bridge_carriers import prepare_dial
 from gateway.workers.bridge_chain import ChainBridge, ChainParts, PreparedHop, PreparedNode
+from gateway.workers.bridge_marked import MarkedSockets
 
 LOG_INTERVAL = 30.0
 SLACK = 5.0
@@ -115,6 +119,7 @@ class ChainClient:
 
     def fork(self, children: Children, home: contextlib.AbstractContextManager[object]) -> None:
         """Start the bridge, in the namespace of the service's sockets."""
+        self._home = home
         self.bridges.start(
             children, "bridge", self._cpus, self._build, self._on_message, self._on_end, home
         )
@@ -154,13 +159,34 @@ class ChainClient:
     def _on_message(self, member: Member, message: FromChild) -> None:
         if isinstance(message, Dialling):
             self._keep_outside(Endpoint(message.address, message.port, message.scope))
-            answer(member, Dial(message.query))
+            with contextlib.ExitStack() as stack:
+                marked = self._open_marked(message)
+                made = [stack.enter_context(marked).fileno()] if marked is not None else []
+                answer(member, Dial(message.query, message.node), made)
         elif isinstance(message, LegFigures):
             before = self.legs.get(message.leg)
             self.legs[message.leg] = message
             if before is None or _standing(before) != _standing(message):
                 self.since[message.leg] = self._loop.now
             self._note(before, message)
+
+    def _open_marked(self, message: Dialling) -> socket.socket | None:
+        """The socket that the bridge may not make; None where it needs none."""
+        node = self.spec.hops[0].nodes[message.node]
+        if not node.mark:
+            return None
+        family = socket.AF_INET if is_v4(message.address) else socket.AF_INET6
+        kind = socket.SOCK_DGRAM if node.carrier in OVER_UDP else socket.SOCK_STREAM
+        try:
+            with self._home:
+                return open_marked(family, kind, Confines(node.interface, node.mark))
+        except (HostError, OSError) as error:
+            if self._limiter.allow(("mark", node.label), self._loop.now) is not None:
+                event(
+                    _log, logging.WARNING, "no-marked-socket", service=self._name,
+                    node=node.label, error=error,
+                )  # fmt: skip
+            return None
 
     def _on_end(self, _member: Member) -> None:
         self.legs.clear()
@@ -206,8 +232,9 @@ def _prepare(node: NodeSpec) -> PreparedNode:
     if node.user is not None:
         copy = bytes(bytearray(node.user.password))
         node = replace(node, user=RelayUser(node.user.username, copy))
+    marked = MarkedSockets() if node.mark else None
     try:
-        return PreparedNode(node, prepare_dial(node))
+        return PreparedNode(node, prepare_dial(node, marked), marked)
     except CarrierError as error:
         raise ConfigError(f"{node.place}: {error}") from None
 

@@ -7,6 +7,7 @@ extra would bring is missed here. Options have the names of the carriers' own st
 
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gateway.carriers import trust
 from gateway.carriers.sockets import SocketOptions
 from gateway.carriers.stream import Accept, CarrierError, Counts, Listener, Stream
 from gateway.config.chain_model import ClientTlsSpec, NodeSpec, Options, RelaySpec, ServerTlsSpec
+from gateway.workers.bridge_marked import MarkedSockets
 
 _TCP = ("sockets",)
 _WS = ("sockets", "ws")
@@ -66,12 +68,14 @@ OwnCertificate = Callable[[], Path]
 """The file with the generated certificate and its key, made if need be."""
 
 
-def prepare_dial(node: NodeSpec) -> DialCarrier:
-    """How to dial a node. Raises CarrierError."""
+def prepare_dial(node: NodeSpec, marked: MarkedSockets | None = None) -> DialCarrier:
+    """How to dial a node; with the `marked` sockets, if there are any. Raises CarrierError."""
     module, keywords = _prepare(node.carrier, node.options)
-    if node.interface is not None and "sockets" in keywords:
-        given = {"interface": node.interface, **_group("sockets", node.options)}
-        keywords["sockets"] = SocketOptions(**given)
+    keywords["sockets"] = replace(
+        keywords["sockets"],
+        interface=node.interface,
+        marked=marked.take if marked is not None else None,
+    )
     if node.tls is not None:
         keywords["tls"] = client_tls(node.tls, module)
     limit = node.options.get("handshake_timeout")

@@ -41,6 +41,7 @@ from gateway.workers.bridge_base import Bridge
 from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
 from gateway.workers.bridge_leg import Leg
+from gateway.workers.bridge_marked import MarkedSockets
 from gateway.workers.bridge_race import first_of
 from gateway.workers.bridge_round import Round
 
@@ -69,6 +70,7 @@ class PreparedNode:
 
     spec: NodeSpec
     dial: DialCarrier
+    marked: MarkedSockets | None = None
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,17 @@ class ChainBridge(Bridge):
     def on_message(self, message: ToChild) -> None:
         """The way is prepared."""
         if isinstance(message, Dial):
+            self._keep_marked(message.node)
             future = self._prepared.pop(message.query, None)
             if future is not None and not future.done():
                 future.set_result(None)
+
+    def _keep_marked(self, index: int) -> None:
+        found, self.channel.descriptors = self.channel.descriptors, []
+        marked = self._parts.hops[0].nodes[index].marked
+        if marked is not None:
+            for fd in found:
+                marked.put(fd)
 
     def figures(self) -> tuple[Counter[str], list[StreamFigures]]:
         """Sums over all legs."""
@@ -188,7 +198,8 @@ class ChainBridge(Bridge):
                 selector.succeeded(index)
             self._become(leg, "up")
 
-        relayed = RelayStream(stream, _request(leg.target, last, udp=True), on_answer)
+        request = _request(leg.target, last, udp=True)
+        relayed = RelayStream(stream, request, on_answer, server=last.label)
         leg.begin(relayed, loop.time())
         leg.crossing = Crossing(relayed, leg.sock, self.packer)
         leg.hops = tuple(
@@ -251,8 +262,9 @@ class ChainBridge(Bridge):
                 if stream is None:
                     stream = await self._connect(leg, node)
                 else:
-                    through = Address(node.spec.host, node.spec.port)
-                    hop = RelayStream(stream, _request(through, nodes[at - 1].spec, udp=False))
+                    before = nodes[at - 1].spec
+                    there = _request(Address(node.spec.host, node.spec.port), before, udp=False)
+                    hop = RelayStream(stream, there, server=before.label)
                     stream = await node.dial(node.spec.host, node.spec.port, DIAL_SECONDS, hop)
             except CarrierError as error:
                 self._selectors[at].failed(chosen[at], asyncio.get_running_loop().time())
@@ -274,7 +286,7 @@ class ChainBridge(Bridge):
             raise CarrierError(f"{node.spec.label}: the name has no address")
         for left in range(len(addresses), 0, -1):
             address = addresses[-left]
-            await self._prepare(leg, address, node.spec.port)
+            await self._prepare(leg, address, node)
             try:
                 return await node.dial(address, node.spec.port, DIAL_SECONDS / left, None)
             except CarrierError:
@@ -295,14 +307,15 @@ class ChainBridge(Bridge):
             return
         self._addresses[host] = tuple(dict.fromkeys(_text(entry[4]) for entry in found))
 
-    async def _prepare(self, leg: Leg, address: str, port: int) -> None:
+    async def _prepare(self, leg: Leg, address: str, node: PreparedNode) -> None:
         host, _, zone = address.partition("%")
         scope = socket.if_nametoindex(zone) if zone and not zone.isdecimal() else int(zone or 0)
         self._queries += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._prepared[self._queries] = future
         packed = pack_address(ip_address(host))
-        self.tell(Dialling(self._queries, leg.index, packed, port, scope))
+        index = next(i for i, each in enumerate(self._parts.hops[0].nodes) if each is node)
+        self.tell(Dialling(self._queries, leg.index, packed, node.spec.port, scope, index))
         try:
             async with asyncio.timeout(PREPARE_SECONDS):
                 await future
