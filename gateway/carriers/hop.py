@@ -16,15 +16,24 @@ class RelayStream(Stream):
     """A stream to where `request` asks for, over one to the relay server, which it owns."""
 
     def __init__(
-        self, lower: Stream, request: Request, answered: Callable[[], None] | None = None
+        self,
+        lower: Stream,
+        request: Request,
+        answered: Callable[[], None] | None = None,
+        *,
+        server: str = "",
     ) -> None:
-        """`answered` is called once, when the server has said yes."""
+        """`answered` is called once, when the server has said yes.
+
+        `server` is what it is called when it says no; over other hops `remote` is the first.
+        """
         self.carrier = lower.carrier
         self.remote = lower.remote
         self.verified = lower.verified
         self._lower = lower
         self._client = Client(request)
         self._answered = answered
+        self._server = server or str(lower.remote)
         self._receiver: Receiver | None = None
         self._ended = False
 
@@ -79,7 +88,7 @@ class RelayStream(Stream):
         try:
             rest = self._client.feed(data)
         except (RelayError, WireError) as error:
-            self._end(f"{self.remote}: {error}")
+            self._end(f"{self._server}: {error}")
             self._lower.abort()
             return
         if rest is None:
@@ -98,7 +107,7 @@ class RelayStream(Stream):
     def on_end(self, reason: str) -> None:
         """The relay server's stream is over."""
         if not self._ended and not self._client.answered:
-            reason = f"{self.remote} ended without an answer" + (f": {reason}" if reason else "")
+            reason = f"{self._server} ended without an answer" + (f": {reason}" if reason else "")
         self._end(reason)
 
     def _end(self, reason: str) -> None:

@@ -198,7 +198,8 @@ class ChainBridge(Bridge):
                 selector.succeeded(index)
             self._become(leg, "up")
 
-        relayed = RelayStream(stream, _request(leg.target, last, udp=True), on_answer)
+        request = _request(leg.target, last, udp=True)
+        relayed = RelayStream(stream, request, on_answer, server=last.label)
         leg.begin(relayed, loop.time())
         leg.crossing = Crossing(relayed, leg.sock, self.packer)
         leg.hops = tuple(
@@ -261,8 +262,9 @@ class ChainBridge(Bridge):
                 if stream is None:
                     stream = await self._connect(leg, node)
                 else:
-                    through = Address(node.spec.host, node.spec.port)
-                    hop = RelayStream(stream, _request(through, nodes[at - 1].spec, udp=False))
+                    before = nodes[at - 1].spec
+                    there = _request(Address(node.spec.host, node.spec.port), before, udp=False)
+                    hop = RelayStream(stream, there, server=before.label)
                     stream = await node.dial(node.spec.host, node.spec.port, DIAL_SECONDS, hop)
             except CarrierError as error:
                 self._selectors[at].failed(chosen[at], asyncio.get_running_loop().time())

@@ -357,6 +357,31 @@ def test_a_refusal_is_told(run, boss, working, service):
     run(body())
 
 
+def test_the_hop_that_refuses_is_named(run, boss, working, service):
+    """Not the first one, which all the others are reached through."""
+
+    async def body() -> None:
+        tun, first, second, chief = service(), boss(), boss(), boss()
+        uplink = Uplink()
+        async with (
+            relay(second, working) as far,
+            relay(first, working, allowed=(Address("127.0.0.1", far.port),)) as near_,
+            chain(
+                chief, working, uplink, Address("", tun.port),
+                hop(node(near_.port)), hop(node(far.port)),
+            ),
+        ):  # fmt: skip
+            await until_up(chief, uplink)
+            uplink.send(b"hello")
+            await chief.until(lambda: states(chief)[-1] == "waiting")
+            error = chief.all(LegFigures)[-1].error
+            assert error == f"tcp 127.0.0.1:{far.port}: the relay answered forbidden (3)"
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
 def test_nobody_else_is_heard_on_the_leg(run, boss, working, service):
     async def body() -> None:
         tun, far, chief, uplink = service(), boss(), boss(), Uplink()
