@@ -202,13 +202,28 @@ check_tools() { # what was installed meanwhile changes what the interpreter says
 
 # ---------------------------------------------------------------- .venv
 
-pip() { # pip of .venv, for the environment named first
+pip() { # pip of .venv, for the environment named first; why it failed is kept in $said
     target=$1
     shift
     [ ! -d .venv/cache ] || [ -O .venv/cache ] || export PIP_NO_CACHE_DIR=1
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR="${PIP_CACHE_DIR:-$PWD/.venv/cache}" \
         PIP_ROOT_USER_ACTION=ignore PYTHONWARNINGS=ignore \
-        .venv/bin/python -m pip --quiet --python "$target/bin/python" "$@" </dev/null
+        heard .venv/bin/python -m pip --quiet --python "$target/bin/python" "$@"
+}
+
+heard() {
+    said=$("$@" </dev/null 2>&1)
+}
+
+pip_failed() { # a page about a network that is not there is one sentence
+    case $said in
+    *'Retry(total=0'*)
+        reason=$(printf '%s\n' "$said" | sed -n "s/.*connection broken by '\(.*\)': .*/\1/p" |
+            tail -n 1 | sed "s/.*\[Errno [-0-9]*\] //; s/[\"')]*$//")
+        fail "pip cannot reach the package index ($reason): look at the network and its proxy, or name another index with PIP_INDEX_URL=." ;;
+    esac
+    printf '%s\n' "$said" >&2
+    fail "$*"
 }
 
 environment_state() {
@@ -228,13 +243,14 @@ source_state() {
 make_environment() {
     say "making .venv with Python $(fact version) ($python)"
     rm -rf .venv
-    "$python" -m venv .venv || fail "$python could not make .venv."
-    "$python" -m venv --without-pip .venv/tools || fail "$python could not make .venv/tools."
-    .venv/bin/python -m pip --quiet --disable-pip-version-check --no-cache-dir install \
-        --constraint requirements/lock.txt --upgrade pip </dev/null ||
-        fail "pip could not be brought up to date; its reason is above."
+    heard "$python" -m venv .venv || pip_failed "$python could not make .venv; its reason is above."
+    heard "$python" -m venv --without-pip .venv/tools ||
+        pip_failed "$python could not make .venv/tools; its reason is above."
+    heard .venv/bin/python -m pip --quiet --disable-pip-version-check --no-cache-dir install \
+        --constraint requirements/lock.txt --upgrade pip ||
+        pip_failed "pip could not be brought up to date; its reason is above."
     pip .venv/tools install -r requirements/build.txt ||
-        fail "the build tools could not be installed; pip's reason is above."
+        pip_failed "the build tools could not be installed; pip's reason is above."
 }
 
 copy_sources() { # compiled objects stay, so that only what changed is compiled again
@@ -252,11 +268,11 @@ install_gateway() {
     say "building and installing the gateway"
     copy_sources
     pip .venv/tools wheel --no-build-isolation --no-deps --wheel-dir .venv/wheel .venv/src ||
-        fail "the gateway could not be built; the compiler's reason is above."
-    pip .venv uninstall --yes tun-gateway 2>/dev/null
+        pip_failed "the gateway could not be built; the compiler's reason is above."
+    pip .venv uninstall --yes tun-gateway
     wheel=$(cd .venv/wheel && echo *.whl)
     pip .venv install --constraint requirements/lock.txt ".venv/wheel/$wheel[all]" ||
-        fail "the gateway could not be installed; pip's reason is above."
+        pip_failed "the gateway could not be installed; pip's reason is above."
 }
 
 prepare() {
@@ -275,7 +291,7 @@ prepare() {
     fi
     if [ -n "$for_tests" ] && [ ! -e .venv/tools/ready ]; then
         pip .venv/tools install -r requirements/tox.txt ||
-            fail "tox could not be installed; pip's reason is above."
+            pip_failed "tox could not be installed; pip's reason is above."
         : >.venv/tools/ready
     fi
 }
