@@ -48,6 +48,9 @@ cdef class Kcp:
     cdef long long _outstanding
     cdef double _expires
     cdef double _late
+    cdef double _tail
+    cdef int _tail_probes
+    cdef long long _seen
     cdef double _probe
     cdef double _probe_at
     cdef double _active
@@ -81,6 +84,10 @@ cdef class Kcp:
     cdef _find_lost(self, double now)
     @cython.locals(at=cython.double, segment=Segment)
     cdef _find_expired(self, double now)
+    @cython.locals(seen=cython.longlong)
+    cdef _watch_tail(self, double now)
+    @cython.locals(order=cython.longlong, segment=Segment)
+    cdef _probe_tail(self, double now)
     cdef _give_up(self, Segment segment)
     @cython.locals(window=cython.longlong, limit=cython.longlong, segment=Segment)
     cdef _send(self, Packing packing, double now)

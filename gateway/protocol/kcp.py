@@ -20,9 +20,10 @@ with each retry; the twentieth transmission in vain ends it. Sequence numbers ar
 full here and cut on the wire.
 
 What stock KCP ignores in a TELL says that an end is one of ours (`GREETING` as sn): it answers
-every burst at once, so that a longer way back is a queue and not patience, and what waits
-behind a gap is acknowledged twice. `FAREWELL` there ends the conversation: its sender has left
-it, or does not know it.
+every burst at once, so that a longer way back is a queue and not patience, what waits behind
+a gap is acknowledged twice, and when no answer comes the last segment is sent again long before
+the time-out: its answer tells of all before it. `FAREWELL` there ends the conversation: its
+sender has left it, or does not know it.
 
 Bounds: `receive_window` segments received and not read; sent ones by the other's window.
 `kcp.pxd` has the types this is compiled with.
@@ -37,28 +38,30 @@ from gateway.protocol.kcp_options import MOST_MTU
 from gateway.protocol.kcp_segments import (
     ACK,
     ASK,
-    HEAD,
+    FAREWELL,
+    GREETING,
     OVERHEAD,
     PUSH,
     TELL,
     Buffer,
     Packing,
     Segment,
+    farewell,
     near,
     number,
 )
 from gateway.protocol.wire import WireError
 
-__all__ = ["ACK", "ASK", "OVERHEAD", "PUSH", "TELL", "Kcp"]
+__all__ = ["ACK", "ASK", "GREETING", "OVERHEAD", "PUSH", "TELL", "Kcp", "farewell"]
 
 RTO_START = 0.2
 RTO_LEAST, RTO_LEAST_NODELAY, RTO_MOST = 0.1, 0.03, 60.0
 TRANSMISSIONS = 20
 REORDER_STEP, REORDER_MOST = 8, 256
-GREETING = 0x67772D31
-FAREWELL = 0x67772D30
 GREETINGS = 4
 """Times it is said, with the first packets."""
+TAIL_SPARE, TAIL_PROBES = 0.01, 2
+"""Seconds over two round trips until the last one is sent again, and how often."""
 PROBE_FIRST, PROBE_MOST = 0.5, 120.0
 NEVER = float("inf")
 
@@ -119,6 +122,9 @@ class Kcp:
         self._outstanding = 0
         self._expires = NEVER
         self._late = NEVER
+        self._tail = NEVER
+        self._tail_probes = 0
+        self._seen = 0
         self._probe = 0.0
         self._probe_at = NEVER
         self._active = 0.0
@@ -213,6 +219,8 @@ class Kcp:
         if segment is None:
             return
         self._arrived(segment)
+        if segment.stamp != ts and segment.probe:
+            return
         if segment.stamp != ts:
             # An earlier transmission, given up too soon: this path mixes the order.
             self._reorder = min(self._reorder + REORDER_STEP, REORDER_MOST)
@@ -258,7 +266,7 @@ class Kcp:
 
     def due(self) -> float:
         """When to flush at the latest."""
-        return min(self._expires, self._late, self._probe_at)
+        return min(self._expires, self._late, self._tail, self._probe_at)
 
     def flush(self, now: float) -> list[bytes]:
         """The packets to send now: lost segments, new ones, and acknowledgements."""
@@ -267,9 +275,12 @@ class Kcp:
         self._find_lost(now)
         if now >= self._expires:
             self._find_expired(now)
+        if now >= self._tail:
+            self._probe_tail(now)
         packing = self.arrivals.begin(self._room, self.conv)
         self._send(packing, now)
         self._send_control(packing, now)
+        self._watch_tail(now)
         return packing.close()
 
     def _find_lost(self, now: float) -> None:
@@ -306,6 +317,23 @@ class Kcp:
             self.timeouts += 1
         if not self._outstanding and self._again:
             self._congestion.timed_out()
+
+    def _watch_tail(self, now: float) -> None:
+        """Begin to wait anew whenever something new was sent or has arrived."""
+        seen = self._next + self._newest + 2 if self.kin and self._outstanding else 0
+        if seen != self._seen:
+            self._seen = seen
+            self._tail_probes = TAIL_PROBES
+            self._tail = now + 2 * self.srtt + TAIL_SPARE if seen else NEVER
+
+    def _probe_tail(self, now: float) -> None:
+        for order, segment in reversed(self._sent):
+            if not segment.done and not segment.lost and segment.order == order:
+                segment.probe = True
+                self._give_up(segment)
+                break
+        self._tail_probes -= 1
+        self._tail = now + 4 * self.srtt + TAIL_SPARE if self._tail_probes else NEVER
 
     def _give_up(self, segment: Segment) -> None:
         segment.lost = True
@@ -370,8 +398,3 @@ class Kcp:
         self._probe = min(self._probe * 1.5, PROBE_MOST)
         self._probe_at = now + self._probe
         return True
-
-
-def farewell(conv: int) -> bytes:
-    """The packet that ends a conversation for one of ours, and is nothing to stock."""
-    return HEAD.pack(conv, TELL, 0, 32, 0, FAREWELL, 0, 0)

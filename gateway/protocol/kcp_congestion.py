@@ -16,7 +16,9 @@ SPARE = 0.005
 """Seconds of queue that are always fine: smaller ones are the hosts', not the path's."""
 
 _MEMORY = 10.0
-_JUDGED = 128
+_JUDGED, _MOST_JUDGED = 128, 2048
+"""Segments of which the lost ones are counted, at least; four windows, and at most. A host's own
+links carry up to 45 as one and lose them as one: few of these shall not look like many."""
 
 
 class Congestion:
@@ -80,6 +82,8 @@ class Congestion:
             return
         self._round_ends = following
         self._judge_losses()
+        if self._lost > (self._acked + self._lost) * self._tolerance:
+            self._limited = False
         if self._samples:
             self._judge_queue(self._sum / self._samples)
         self._sum = 0.0
@@ -88,10 +92,10 @@ class Congestion:
 
     def _judge_losses(self) -> None:
         total = self._acked + self._lost
-        if total < _JUDGED:
+        if total < min(max(_JUDGED, 4 * self.window), _MOST_JUDGED):
             return
         if self._lost > total * self._tolerance:
-            self._narrow(0.8)
+            self._narrow(max(0.5, 1 - self._lost / total))
         self._acked = self._lost = 0
 
     def _judge_queue(self, rtt: float) -> None:

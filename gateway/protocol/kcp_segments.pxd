@@ -15,6 +15,7 @@ cdef class Segment:
     cdef public int times
     cdef public double rto
     cdef public bint lost
+    cdef public bint probe
     cdef public bint done
 
 

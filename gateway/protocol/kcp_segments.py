@@ -8,6 +8,8 @@ Buffer = bytes | bytearray | memoryview
 HEAD = struct.Struct("<IBBHIIII")
 OVERHEAD = HEAD.size
 PUSH, ACK, ASK, TELL = 0x51, 0x52, 0x53, 0x54
+GREETING = 0x67772D31
+FAREWELL = 0x67772D30
 
 _MASK = 0xFFFFFFFF
 _HALF = 1 << 31
@@ -25,6 +27,7 @@ class Segment:
         self.times = 0
         self.rto = 0.0
         self.lost = False
+        self.probe = False
         self.done = False
 
 
@@ -86,3 +89,8 @@ def number(packet: bytes, at: int) -> int:
 def near(base: int, low: int) -> int:
     """The full number nearest to `base` that ends in these 32 bits."""
     return base + ((low - base + _HALF) & _MASK) - _HALF
+
+
+def farewell(conv: int) -> bytes:
+    """The packet that ends a conversation for one of ours, and is nothing to stock."""
+    return HEAD.pack(conv, TELL, 0, 32, 0, FAREWELL, 0, 0)

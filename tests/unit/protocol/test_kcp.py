@@ -288,6 +288,29 @@ def test_one_overtaken_is_sent_again_a_little_later(module):
     assert sent_numbers(end.flush(end.due())) == [0]
 
 
+def test_kin_that_does_not_answer_gets_the_last_one_again(module):
+    end = an_end(module)
+    end.receive(segment(TELL, sn=GREETING), 0.9)
+    end.write(b"x")
+    end.flush(1.0)
+    end.receive(segment(ACK, sn=0, ts=1000, una=1), 1.004)
+    end.write(pattern(3 * MSS))
+    assert sent_numbers(end.flush(2.0)) == [1, 2, 3]
+    assert end.due() == pytest.approx(2.0 + 2 * 0.004 + 0.01)
+    now = end.due()
+    assert sent_numbers(end.flush(now)) == [3]
+    end.receive(segment(ACK, sn=3, ts=int(now * 1000), una=1), now + 0.004)
+    assert sent_numbers(end.flush(now + 0.004)) == [1, 2]
+    assert end.timeouts == 0
+
+
+def test_the_last_one_is_not_sent_again_for_ever(module):
+    end = an_end(module)
+    end.receive(segment(TELL, sn=GREETING), 0.9)
+    end.write(b"x")
+    assert times_sent(end, 0.7) == [0.0, 0.01, 0.02, 0.22, 0.62]
+
+
 def test_a_path_that_mixes_is_given_more_patience(module):
     one, two = an_end(module), an_end(module)
     data = pattern(400 * MSS)
@@ -442,7 +465,15 @@ def test_random_loss_does_not_matter(module):
 def test_heavy_loss_does(module):
     congestion = Congestion(2048)
     rounds(congestion, 8, rtt=0.05)
-    assert rounds(congestion, 30, rtt=0.05, loss=0.4) <= 64
+    assert rounds(congestion, 60, rtt=0.05, loss=0.4) <= 64
+
+
+def test_runs_lost_now_and_then_are_no_heavy_loss(module):
+    congestion = Congestion(2048)
+    rounds(congestion, 8, rtt=0.05)
+    for _ in range(30):
+        congestion.lost(45)
+        assert rounds(congestion, 5, rtt=0.05) == 2048
 
 
 def test_it_never_falls_below_what_stock_has(module):
