@@ -163,7 +163,7 @@ OPTIONS: tuple[CarrierOption, ...] = (
     ),
     CarrierOption(
         "mux.maxStreamBuffer", _MUX, _to("mux.stream_buffer", values.ranged(1, _BYTES)),
-        "number", "Bytes of a stream's window in version 2, 65536 by default.",
+        "number", "Bytes of a stream's window in version 2, 1048576 by default.",
     ),
     CarrierOption("mux.type", _MUX, _smux, "smux", "The kind of multiplexing."),
     CarrierOption(
