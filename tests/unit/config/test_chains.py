@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config.build import build
 from gateway.config.carrier_options import CARRIERS, OPTIONS, TLS_CARRIERS
-from gateway.config.chain_model import ClientTlsSpec, RelayUser, ServerTlsSpec
+from gateway.config.chain_model import CLIENTS, ClientTlsSpec, RelayUser, ServerTlsSpec
 from gateway.config.model import Selector, Target
 from gateway.config.render import explained
 from gateway.config.sources import read_tree
@@ -153,10 +153,12 @@ def test_all_of_a_listener():
             (
                 "relay+wss://user:pass@203.0.113.5:443?cert=/c.pem&key=/k.pem&ca=/ca.pem&path=/x"
                 "&allow=10.0.0.1:443,next.example:8443&readTimeout=5s&bridges=2&rejectUnknownSNI=true"
+                "&clients=100"
             ),
         )
     ).relays
     assert (relay.host, relay.port, relay.bridges, relay.read_timeout) == ("203.0.113.5", 443, 2, 5)
+    assert relay.clients == 100
     assert relay.tls == ServerTlsSpec("/c.pem", "/k.pem", "/ca.pem", reject_unknown_sni=True)
     assert relay.users == (RelayUser(b"user", b"pass"),)
     assert relay.allow == (Target("10.0.0.1", 443), Target("next.example", 8443))
@@ -171,6 +173,8 @@ def test_all_of_a_listener():
         ("relay+tls://", ('addr: "" has no port: a server needs one, for example :8421 (and a '
          "client needs a target)")),
         ("relay+tls://:1?allow=x", 'allow: "x" is not HOST:PORT'),
+        ("relay+tls://:1?clients=1", ('handler.metadata.clients: "1" is out of range: write a '
+         "whole number from 2 to 1000000")),
         ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a '
          "whole number from 1 to 64")),
         ("relay+tls://:1?readTimeout=-5s", ('handler.metadata.readTimeout: "-5s" is out of range: '
@@ -291,7 +295,7 @@ def test_what_is_in_effect_can_be_read_again_and_tells_no_secret(load, tmp_path)
     """Passwords and keys are stars, all else is the same."""
     listens = (
         CLIENT,
-        "relay+kcp://:444/10.0.0.1:1?kcp.key=hush&kcp.mode=fast3&bridges=2",
+        "relay+kcp://:444/10.0.0.1:1?kcp.key=hush&kcp.mode=fast3&bridges=2&clients=9",
         "relay+tls://:445/10.0.0.1:1?rejectUnknownSNI=true&serverNames=a.b,c.d",
     )
     forward = f"relay+wss://me:hush@h:1,i:2?path=/x&pin={PIN}&backup=true&strategy=fifo"
@@ -303,7 +307,8 @@ def test_what_is_in_effect_can_be_read_again_and_tells_no_secret(load, tmp_path)
     (relay, named), (chain,) = again.relays, [service.chain for service in again.services]
     assert named.tls == ServerTlsSpec(reject_unknown_sni=True, server_names=("a.b", "c.d"))
     assert relay.options == made.relays[0].options | {"kcp.key": "***"}
-    assert (relay.targets[0].host, relay.bridges) == ("10.0.0.1", 2)
+    assert (relay.targets[0].host, relay.bridges, relay.clients) == ("10.0.0.1", 2, 9)
+    assert named.clients == CLIENTS
     (hop,), (before,) = chain.hops, made.services[0].chain.hops
     assert hop.selector == before.selector
     for one, other in zip(hop.nodes, before.nodes, strict=True):
