@@ -4,8 +4,6 @@ They come with the answer to `Dialling` and wait here for the carrier to connect
 left over, as a dial can end in a session that is there already.
 """
 
-import errno
-import os
 import socket
 
 MOST = 16
@@ -33,7 +31,7 @@ class MarkedSockets:
             if _kind(each) == (family, kind):
                 self._stock.remove(each)
                 return each.detach()
-        raise OSError(errno.EPERM, f"so_mark: {os.strerror(errno.EPERM)}")
+        raise OSError("so_mark: there is no socket with the mark")
 
 
 def _kind(sock: socket.socket) -> tuple[int, int]:
