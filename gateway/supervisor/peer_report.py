@@ -90,8 +90,8 @@ def address_text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, address)
 
 
-@lru_cache(maxsize=2 * CAPACITY)
 def _endpoint_text(endpoint: Endpoint) -> str:
+    # Not kept: behind a relay listener each stream has a new port, and none comes back soon.
     if endpoint.scope or not is_v4(endpoint.address):
         zone = f"%{endpoint.scope}" if endpoint.scope else ""
         return f"[{address_text(endpoint.address)}{zone}]:{endpoint.port}"

@@ -5,6 +5,7 @@
 Whatever goes wrong on the way, what was opened so far is given back in reverse order.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -115,6 +116,10 @@ class Instance:
 
     def start(self) -> None:
         """Restore the peers, fork the children."""
+        # What there is now lives as long as we do. Looking through it for garbage would find
+        # none, and each page looked at would be the children's no more, but a copy of our own.
+        gc.collect()
+        gc.freeze()
         stack = self._stack
         stack.callback(self.loop.drop_timers)  # commands of the end turn the loop once more
         stack.callback(self._save, last=True)
