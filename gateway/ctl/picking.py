@@ -1,7 +1,8 @@
 """Which peers are shown: those with an address, a network or a remote end in what was asked."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ class Pick:
     """Peers in one of these networks; all of them where there are none."""
 
     def __init__(self, wanted: Sequence[Network] = ()) -> None:
-        self._wanted = tuple(wanted)
+        self._wanted = [_span(str(network)) for network in wanted]
 
     def __bool__(self) -> bool:
         return bool(self._wanted)
@@ -37,11 +38,26 @@ class Pick:
 
     def _has(self, peer: PeerStatus) -> bool:
         remote = (peer.remote or peer.endpoint).rpartition(":")[0].strip("[]")
-        return any(map(self._meets, (*peer.addresses, *peer.networks, remote)))
+        spans = map(_span, (*peer.addresses, *peer.networks, remote))
+        return any(
+            first <= last_wanted and first_wanted <= last
+            for first, last in spans
+            for first_wanted, last_wanted in self._wanted
+        )
 
-    def _meets(self, text: str) -> bool:
-        try:
-            found = ip_network(text) if "/" in text else ip_network(ip_address(text))
-        except ValueError:
-            return False
-        return any(found.version == each.version and found.overlaps(each) for each in self._wanted)
+
+def _span(text: str) -> tuple[bytes, bytes]:
+    """The first and the last address; of what is none, a span that no other meets.
+
+    Each begins with its length, so that those of one family alone compare.
+    """
+    try:
+        if "/" in text:
+            network = ip_network(text)
+            first, last = network.network_address.packed, network.broadcast_address.packed
+        else:
+            first = last = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        return b"\xff", b""
+    family = bytes((len(first),))
+    return family + first, family + last
