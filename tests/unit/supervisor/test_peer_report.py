@@ -54,7 +54,10 @@ def serving(told: int = 0) -> TunService:
         status=lambda *_: (SAID,),
     )
     hub = SimpleNamespace(peers=table, lans=lans)
-    config = SimpleNamespace(name="hub", nets=NETS, routes=(), host="", port=8421, mtu=1420)
+    config = SimpleNamespace(
+        name="hub", nets=NETS, routes=(), host="", port=8421, mtu=1420,
+        accept="auto", p2p=False, credentials=(), authers=(),
+    )  # fmt: skip
     return cast(
         "TunService",
         SimpleNamespace(
