@@ -14,7 +14,9 @@ from gateway.carriers.http2_headers import LARGEST_LIST, HeaderBlocks, request, 
 from gateway.protocol.chunks import head as chunk_head
 from gateway.protocol.wire import WireError
 
-LARGEST_CHUNK = 1 << 20
+CHUNK_HEAD = 16
+"""Bytes of a frame that are left for the head of a message. Each message fits one frame: gRPC
+for Go hands none on before it is whole, and spends more on a long one than on its parts."""
 MOST_RESIZED = 256
 """Times a peer may change the first window of streams: each time all of them are looked at."""
 _LARGEST_SENT = 64 * 1024 + 32
@@ -139,15 +141,16 @@ class Sending:
         return len(call.queue) if call else 0
 
     def write(self, sid: int, data: bytes | bytearray | memoryview, room: int) -> bytes:
-        """Take all of `data` as messages; what may leave at once: all of it, or nothing."""
+        """Take all of `data` as messages; what may leave at once, in whole ones: the rest waits."""
         call = self._calls.get(sid)
         if call is None or call.closing or call.finished is not None:
             return b""
         self._wrote = True
         view = memoryview(data)
-        out = []
-        for at in range(0, len(view), LARGEST_CHUNK):
-            chunk = view[at : at + LARGEST_CHUNK]
+        out: list[bytes | memoryview] = []
+        most = min(self._peer_frame, _LARGEST_SENT) - CHUNK_HEAD
+        for at in range(0, len(view), most):
+            chunk = view[at : at + most]
             head = chunk_head(len(chunk))
             size = len(head) + len(chunk)
             if call.queue or self._ready or size > min(call.window, self._window, room):
@@ -158,19 +161,8 @@ class Sending:
             call.window -= size
             self._window -= size
             room -= size
-            out.append(self._cut(sid, head, chunk))
+            out += (h2.head(h2.DATA, 0, sid, size), head, chunk)
         return b"".join([self._take_control(), *out]) if out else b""
-
-    def _cut(self, sid: int, head: bytes, chunk: memoryview) -> bytes:
-        """A message in as few frames as the peer takes."""
-        most = min(self._peer_frame, _LARGEST_SENT)
-        first = chunk[: most - len(head)]
-        parts: list[bytes | memoryview]
-        parts = [h2.head(h2.DATA, 0, sid, len(head) + len(first)), head, first]
-        for at in range(len(first), len(chunk), most):
-            part = chunk[at : at + most]
-            parts += (h2.head(h2.DATA, 0, sid, len(part)), part)
-        return b"".join(parts)
 
     def flush(self, room: int) -> bytes | bytearray:
         """What shall leave now: about `room` bytes, streams in turn, a frame each."""
