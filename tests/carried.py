@@ -12,14 +12,14 @@ DEADLINE = 20.0
 FAREWELL = 0.1
 
 
-def run(main: Coroutine) -> object:
+def run(main: Coroutine, deadline: float = DEADLINE) -> object:
     """Run it within the deadline; an exception in any callback of the loop is a failure."""
     troubles = []
 
     async def guarded() -> object:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: troubles.append(context))
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(deadline):
             found = await main
             await _farewells(loop)
             return found

@@ -4,7 +4,7 @@ import asyncio
 from struct import pack
 
 import pytest
-from carried import Taker, listening, run, serving
+from carried import Taker, listening, run, serving, until
 
 from gateway.carriers import mux, trunk
 from gateway.carriers.mux import Options
@@ -234,13 +234,13 @@ def test_a_silent_peer_is_given_up() -> None:
 
 def test_nops_keep_an_idle_session_alive() -> None:
     async def main():
-        options = {**PLAIN, "mux": Options(keepalive=0.02, timeout=0.1)}
+        options = {**PLAIN, "mux": Options(keepalive=0.02, timeout=0.5)}
         async with serving(mux.listen, **options) as served:
             both = await two_streams(served, **options)
-            near, _, taker = both[0]
-            before = asyncio.get_running_loop().time()
-            while asyncio.get_running_loop().time() - before < 0.3:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+            near, far, taker = both[0]
+            ends = [end._trunk._machine for end in (near, far)]
+            patience = asyncio.get_running_loop().time() + 0.6
+            await until(lambda: all(end._heard > patience for end in ends))
             near.write(b"alive")
             assert await taker.has(5) == b"alive"
             await over(*both)

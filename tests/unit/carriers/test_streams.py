@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from carried import Taker, listening, run, serving
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.carriers import grpc, mux, tcp, tls, ws
@@ -303,7 +303,7 @@ def test_a_stream_knows_its_trip_and_its_other_end(carrier) -> None:
     run(main())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces=st.lists(st.binary(min_size=1, max_size=3000), max_size=30))
 def test_any_pieces_come_out_in_order(papers, pieces) -> None:
     async def main():
