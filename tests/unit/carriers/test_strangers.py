@@ -1,6 +1,7 @@
 """Sessions of which no stream was let in: bounded in time, in number and in bytes."""
 
 import asyncio
+import os
 import socket
 import zlib
 from contextlib import asynccontextmanager, suppress
@@ -297,6 +298,25 @@ def test_a_kcp_chunk_that_grows_is_unpacked_only_when_it_is_asked_for(papers) ->
             await taker.has(5 + (1 << 19))
             near.abort()
             await taker.ended()
+
+    run(main())
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_what_waits_for_a_kcp_stranger_is_bounded(papers, *, proven: bool) -> None:
+    async def main():
+        ways = Ways(papers, "kcp")
+        async with ways.serve() as served:
+            near, got = await ways.dial(served.port)
+            far, taker = await said(near, served)
+            if proven:
+                far.prove()
+            far.write(os.urandom(2 * STRANGER_OWED))
+            if proven:
+                await got.has(2 * STRANGER_OWED)
+            else:
+                assert "does not acknowledge" in await taker.ended()
+            near.abort()
 
     run(main())
 
