@@ -25,6 +25,8 @@ STREAMS_PER_REPORT = 200
 MESSAGES_KEPT = 50_000
 """Messages that may wait for a supervisor that is slow. More, and the bridge gives up."""
 CLOSE_SECONDS = 1.0
+FALLEN = 100
+"""Streams that have gone since there were most, if half have: then memory is given back."""
 
 
 class Bridge(Child, ABC):
@@ -36,6 +38,7 @@ class Bridge(Child, ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._counts: Counter[str] = Counter()
+        self._streams = self._most_streams = 0
 
     @abstractmethod
     async def open(self) -> None:
@@ -137,9 +140,18 @@ class Bridge(Child, ABC):
             return
         counts, streams = self.figures()
         counts += self._counts
+        self._give_back(counts["streams"] + counts["strangers"])
         self.tell(BridgeFigures(dict(counts), tuple(streams[:STREAMS_PER_REPORT])))
         for at in range(STREAMS_PER_REPORT, len(streams), STREAMS_PER_REPORT):
             self.tell(BridgeFigures({}, tuple(streams[at : at + STREAMS_PER_REPORT])))
+
+    def _give_back(self, streams: int) -> None:
+        """Many were here, strangers too, and few are left: once no more of them go."""
+        falls, self._streams = streams < self._streams, streams
+        self._most_streams = max(self._most_streams, streams)
+        if not falls and self._most_streams - streams >= max(FALLEN, streams):
+            self._most_streams = streams
+            memory.give_back()
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -19,9 +19,11 @@ from gateway.carriers import certificates, pool
 from gateway.carriers.hop import RelayStream
 from gateway.config.chain_model import ClientTlsSpec, NodeSpec, RelaySpec, ServerTlsSpec
 from gateway.fastpath.frames import pack
+from gateway.linux import memory
 from gateway.protocol.bridge_messages import StreamEnded
 from gateway.protocol.relay import Address, Request
 from gateway.protocol.relay_access import Own
+from gateway.workers import bridge_base
 from gateway.workers.bridge_carriers import DATAGRAMS, prepare_dial, prepare_listen
 from gateway.workers.bridge_relay import RelayBridge, RelayParts
 
@@ -177,6 +179,42 @@ def test_noise_leaves_nothing(run, boss, working, service, certificate, carrier,
                 for _ in range(VISITS):
                     await garbage(port, said)
                 assert not await gone(before)
+        tun.close()
+
+    run(body())
+
+
+def test_memory_is_given_back_once_many_have_gone(
+    run, boss, working, service, certificate, monkeypatch
+):
+    async def body() -> None:
+        tun, chief = service(lambda data: data), boss()
+        given = []
+        monkeypatch.setattr(bridge_base, "FALLEN", 4)
+        monkeypatch.setattr(
+            memory, "give_back", lambda: given.append(chief.figures.get("streams", 0))
+        )
+        dial = dialler("tcp")
+        async with relay(chief, working, "tcp", certificate, tun) as port:
+            streams = []
+            for _ in range(5):
+                stream = RelayStream(
+                    await dial("127.0.0.1", port, 10.0, None), Request(Address("", tun.port))
+                )
+                visitor = Visitor()
+                stream.start(visitor)
+                stream.write(pack(b"hello", 0))
+                await visitor.came.wait()
+                streams.append(stream)
+            await chief.until(lambda: chief.figures.get("streams") == 5)
+            assert not given
+            for stream in streams[:-1]:
+                stream.abort()
+            await until(lambda: given)
+            assert chief.figures.get("streams", 0) == 1
+            streams.pop().abort()
+            await chief.until(lambda: chief.figures.get("streams", 0) == 0)
+            assert len(given) == 1
         tun.close()
 
     run(body())
