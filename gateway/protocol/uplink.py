@@ -249,9 +249,18 @@ class Uplink:
         self._lose(now)
 
     def renewed(self, now: float) -> None:
-        """The way to the endpoint is a new one, at whose end nobody knows us: register there."""
-        if self.endpoint is not None and self.state is not State.RESOLVING:
-            self._register(self._current, self.endpoint, REGISTER_PATIENCE, now)
+        """The way to the endpoint is a new one, at whose end nobody knows us: register there.
+
+        A new way is no answer: what has been silent for so long is so for as long on it.
+        """
+        if self.endpoint is None or self.state is State.RESOLVING:
+            return
+        if self.state is State.LOST:
+            self._try(self.endpoint, now)
+            return
+        silent_at = self._lost_at if self.state is State.REGISTERING else inf
+        self._register(self._current, self.endpoint, REGISTER_PATIENCE, now)
+        self._lost_at = min(self._lost_at, silent_at)
 
     def due(self) -> float | None:
         """When `advance` is needed next; None: only an event can bring anything."""
@@ -353,11 +362,15 @@ class Uplink:
         self._current, self.endpoint = self._probing.next(self._current, previous, now)
         if previous is not None and self.endpoint.address != previous.address:
             self._figures.forget_rtt()
-        self._actions.append(Connect(self.endpoint, renew_port=True))
-        self._figures.reconnected()
-        self._send(now)
+        self._try(self.endpoint, now)
         if self._races:
             self._check_others(now)
+
+    def _try(self, endpoint: Endpoint, now: float) -> None:
+        """One question while lost."""
+        self._actions.append(Connect(endpoint, renew_port=True))
+        self._figures.reconnected()
+        self._send(now)
         self._probe_at = now + self._probing.pause(self.rtt)
 
     def _check_others(self, now: float) -> None:

@@ -591,7 +591,7 @@ def test_a_server_that_means_harm(network, kind):
         before = bridge.memory_info().rss
         wait_for(lambda: len(visits) >= 3, 20.0, "the client to come again")
         assert bridge.memory_info().rss - before < 16 * MEGABYTE
-        assert client.status()["health"] == "degraded"
+        wait_for(lambda: client.status()["health"] == "degraded", 20.0, "it to be told")
     assert client.service()["chain"]["processes"][0]["restarts"] == 0
     relay_server(net, "relay+tcp://:443")
     reaches(net.lab.clients[0], SERVER, deadline=40.0)

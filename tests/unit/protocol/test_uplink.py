@@ -224,6 +224,23 @@ def test_a_new_way_ends_the_search() -> None:
     assert state_of(it) == "up"
 
 
+def test_new_ways_that_bring_no_answer_do_not_put_off_the_loss() -> None:
+    it = world(ttl=1, resolve_time=0).start().run(0.2)
+    it.answering.clear()
+    for _ in range(12):
+        it.event(it.uplink.renewed)
+        it.run(0.3)
+    assert state_of(it) == "lost"
+    for _ in range(3):
+        it.event(it.uplink.renewed)
+        assert state_of(it) == "lost"
+        it.run(0.3)
+    it.answering.add(E1)
+    it.event(it.uplink.renewed)
+    it.run(0.1)
+    assert state_of(it) == "up"
+
+
 def test_a_network_that_is_gone_is_tried_at_probe_rate() -> None:
     it = world(ttl=10).start().run(5)
     it.unreachable = True
