@@ -51,8 +51,7 @@ cdef class Kcp:
     cdef double _tail
     cdef int _tail_probes
     cdef long long _seen
-    cdef double _probe
-    cdef double _probe_at
+    cdef object _probe
     cdef double _active
     cdef int _greetings
 
@@ -93,4 +92,3 @@ cdef class Kcp:
     cdef _send(self, Packing packing, double now)
     cdef _transmit(self, Segment segment, Packing packing, double now)
     cdef _send_control(self, Packing packing, double now)
-    cdef bint _probing(self, double now)

@@ -35,6 +35,7 @@ from collections import deque
 from gateway.protocol.kcp_arrivals import Arrivals
 from gateway.protocol.kcp_congestion import Congestion
 from gateway.protocol.kcp_options import MOST_MTU
+from gateway.protocol.kcp_probe import NEVER, WindowProbe
 from gateway.protocol.kcp_segments import (
     ACK,
     ASK,
@@ -52,7 +53,7 @@ from gateway.protocol.kcp_segments import (
 )
 from gateway.protocol.wire import WireError
 
-__all__ = ["ACK", "ASK", "GREETING", "OVERHEAD", "PUSH", "TELL", "Kcp", "farewell"]
+__all__ = ["ACK", "ASK", "GREETING", "NEVER", "OVERHEAD", "PUSH", "TELL", "Kcp", "farewell"]
 
 RTO_START = 0.2
 RTO_LEAST, RTO_LEAST_NODELAY, RTO_MOST = 0.1, 0.03, 60.0
@@ -62,8 +63,6 @@ GREETINGS = 4
 """Times it is said, with the first packets."""
 TAIL_SPARE, TAIL_PROBES = 0.01, 2
 """Seconds over two round trips until the last one is sent again, and how often."""
-PROBE_FIRST, PROBE_MOST = 0.5, 120.0
-NEVER = float("inf")
 
 _MASK = 0xFFFFFFFF
 _HEAD, _MOST = OVERHEAD, MOST_MTU
@@ -125,8 +124,7 @@ class Kcp:
         self._tail = NEVER
         self._tail_probes = 0
         self._seen = 0
-        self._probe = 0.0
-        self._probe_at = NEVER
+        self._probe = WindowProbe()
         self._active = 0.0
         self._greetings = GREETINGS if greets else 0
 
@@ -266,7 +264,7 @@ class Kcp:
 
     def due(self) -> float:
         """When to flush at the latest."""
-        return min(self._expires, self._late, self._tail, self._probe_at)
+        return min(self._expires, self._late, self._tail, self._probe.due)
 
     def flush(self, now: float) -> list[bytes]:
         """The packets to send now: lost segments, new ones, and acknowledgements."""
@@ -375,7 +373,7 @@ class Kcp:
 
     def _send_control(self, packing: Packing, now: float) -> None:
         self.arrivals.acknowledge(packing, self.kin)
-        if self._probing(now):
+        if self._probe.asks(not self.peer_window and len(self._queue) > 0, now):
             packing.add(_ASK, 0, 0, b"")
         if self.arrivals.tell:
             self.arrivals.tell = False
@@ -383,18 +381,3 @@ class Kcp:
         if self._greetings and not packing.is_empty():
             self._greetings -= 1
             packing.add(_TELL, 0, _GREETING, b"")
-
-    def _probing(self, now: float) -> bool:
-        if self.peer_window or not self._queue:
-            self._probe = 0.0
-            self._probe_at = NEVER
-            return False
-        if not self._probe:
-            self._probe = PROBE_FIRST
-            self._probe_at = now + self._probe
-            return False
-        if now < self._probe_at:
-            return False
-        self._probe = min(self._probe * 1.5, PROBE_MOST)
-        self._probe_at = now + self._probe
-        return True
