@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from hosts import entering
 
+from gateway.linux import landlock
+
 PROGRAMS = frozenset(
     {
         "ethtool", "gost", "ip", "iperf3", "iptables", "nft", "nmap", "nsenter", "ping", "ss",
@@ -104,9 +106,22 @@ def failure(*command: str) -> str:
     return complaint[-1] if complaint else f"{command[0]} ended with {result.returncode}"
 
 
+def lack_landlock() -> str:
+    """Every right over files that is asked for."""
+    known = landlock.version()
+    return "" if known >= 3 else f"this kernel offers version {known} of Landlock, not 3"
+
+
+def lack_landlock_signals() -> str:
+    known = landlock.version()
+    return "" if known >= landlock.WITH_SIGNALS else f"version {known} of Landlock has no signals"
+
+
 CONDITIONS: dict[str, Callable[[], str]] = {
     "root": lack_root,
     "tun": lack_tun,
     "netns": lack_netns,
     "clang": lack_clang,
+    "landlock": lack_landlock,
+    "landlock-signals": lack_landlock_signals,
 }

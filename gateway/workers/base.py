@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gateway.fastpath.counters import Page
-from gateway.linux import process
+from gateway.linux import landlock, process
 from gateway.linux.channel import ChannelClosedError, ChildEnd
 from gateway.linux.shared import Arena
 from gateway.protocol.messages import FromChild, Ready, ToChild
@@ -90,6 +90,7 @@ class Child(ABC):
         gc.freeze()
         self.place.forget()
         process.drop_everything()
+        landlock.confine()
         process.die_with(self.place.supervisor)
         process.name_process(self.place.name, self.place.title)
         process.pin(self.place.cpus)

@@ -75,20 +75,39 @@ class _Reader(Child):
 def test_no_child_opens_shadow() -> None:
     """The supervisor's uid and a child's settling leave nobody who could."""
     need("root")
+    assert _ends(_Reader, as_user=True) == 7
+
+
+class _Writer(Child):
+    def work(self) -> None:
+        try:
+            Path(f"/proc/{self.place.supervisor}/oom_score_adj").write_text("0")
+        except PermissionError:
+            os._exit(7)
+
+
+def test_no_child_writes_what_is_its_users() -> None:
+    """Same user, and no capability missing: only its confinement forbids it."""
+    need("landlock")
+    assert _ends(_Writer, as_user=False) == 7
+
+
+def _ends(kind: type[Child], *, as_user: bool) -> int:
     size = Page.bytes_for(1)
     arena = Arena([size])
     page = Page(arena.carve(size), 1)
     ours, theirs = channel_pair()
     pid = os.fork()
     if pid == 0:
-        process.leave_root(None)
-        _Reader(Place("x", "x", theirs, page, arena, (0,), os.getppid(), dict), ()).run()
+        if as_user:
+            process.leave_root(None)
+        kind(Place("x", "x", theirs, page, arena, (0,), os.getppid(), dict), ()).run()
         os._exit(1)
     _, status = os.waitpid(pid, 0)
     ours.close()
     theirs.close()
 
-    assert os.waitstatus_to_exitcode(status) == 7
+    return os.waitstatus_to_exitcode(status)
 
 
 def _descriptors(pid: int) -> list[Path]:
