@@ -88,7 +88,7 @@ class Spec:
 
 @dataclass
 class Running:
-    """One life of a child."""
+    """One life of a child. `since`: the fork, or the end of a pause of all processes."""
 
     process: ForkProcess
     pidfd: int
@@ -128,7 +128,7 @@ class Member:
         return self.lately(now) > RESTARTS
 
     def pulse_age(self, now: float) -> float | None:
-        """Seconds since its last turn, or since the fork if that is later; None: no process."""
+        """Seconds since its last turn, or `since` if that is later; None: no process."""
         if self.life is None:
             return None
         return max(0.0, now - max(self.spec.page.pulse() / 1e9, self.life.since))
@@ -150,6 +150,7 @@ class Children:
         self.members: list[Member] = []
         self._loop = loop
         self._forget = forget
+        self._looked = loop.now
         loop.call_every(WATCH_INTERVAL, self._watch_pulses)
 
     def start(self, spec: Spec) -> Member:
@@ -310,6 +311,7 @@ class Children:
             self._fork(member)
 
     def _watch_pulses(self) -> None:
+        self._excuse_after_pause()
         for member in self.members:
             age = member.pulse_age(self._loop.now)
             if member.life is None or age is None or age < STUCK:
@@ -327,6 +329,15 @@ class Children:
                 self._kill(member, signal.SIGABRT)
             elif self._loop.now - member.life.abort_at >= ABORT_PATIENCE:
                 self._kill(member, signal.SIGKILL)
+
+    def _excuse_after_pause(self) -> None:
+        """A container, or a job, is paused and goes on as a whole: nobody was stuck."""
+        now = self._loop.now
+        if now - self._looked > LATE:
+            for member in self.members:
+                if member.life is not None:
+                    member.life.since = now
+        self._looked = now
 
     def _kill(self, member: Member, number: signal.Signals) -> None:
         if member.life is not None:

@@ -1,13 +1,16 @@
-"""Children that cannot be forked, and one that talks nonsense."""
+"""Children that cannot be forked, that were paused, and one that talks nonsense."""
 
 import errno
 import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import NoReturn
 
 import pytest
+from instance import wait_for
 
 from gateway.errors import CrashLoop
 from gateway.fastpath.counters import Page
@@ -30,6 +33,19 @@ class Babbling(Child):
         while True:
             self.channel.wait(1.0)
             self.channel.receive()
+
+
+class Quiet(Child):
+    """Does nothing but beat its pulse."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, ())
+
+    def work(self) -> None:
+        while not self.stopping:
+            self.page.beat()
+            self.channel.wait(0.01)
+            self.stopping = self.receive() is not None
 
 
 def spec(heard: list[FromChild]) -> Spec:
@@ -108,3 +124,28 @@ def test_who_talks_nonsense_is_replaced(loop: Loop) -> None:
 
     assert member.last_exit == "killed by SIGKILL"
     assert not any(isinstance(message, Ready) for message in heard)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_who_was_paused_with_the_supervisor_is_not_stuck(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    """A container that is frozen for a while; a child that stops alone is ended."""
+    monkeypatch.setattr(children, "LATE", 0.5)
+    monkeypatch.setattr(children, "STUCK", 1.5)
+    monkeypatch.setattr(children, "ABORT_PATIENCE", 0.1)
+    monkeypatch.setattr(children, "WATCH_INTERVAL", 0.02)
+    heard: list[FromChild] = []
+    found = Children(loop, lambda: None)
+    member = found.start(replace(spec(heard), build=Quiet))
+    try:
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+        os.kill(member.pid, signal.SIGSTOP)
+        if together:
+            wait_for(lambda: (member.pulse_age(time.monotonic()) or 0.0) > 1.6, "a long pause")
+            loop.turn(0.0)
+            os.kill(member.pid, signal.SIGCONT)
+            assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+        assert loop.run_until(lambda: member.restarts > 0, 0.3 if together else 10.0) != together
+    finally:
+        found.stop("resolver")
