@@ -10,6 +10,7 @@ from fastpath.twins import (
     ACK,
     CWR,
     FIN,
+    GSO_ECN,
     GSO_TCPV4,
     GSO_TCPV6,
     GSO_UDP,
@@ -21,6 +22,7 @@ from fastpath.twins import (
     datagram,
     needs_checksum,
     plain,
+    split_record,
     super_packet,
     tcp_packet,
 )
@@ -72,6 +74,9 @@ SUPER_PACKETS = {
     "psh": super_packet(tcp(flags=ACK | PSH), 1380),
     "fin and psh": super_packet(tcp(6, flags=ACK | PSH | FIN), 1380),
     "cwr": super_packet(tcp(flags=ACK | CWR | PSH), 1380),
+    "ecn, unasked": super_packet(tcp(flags=ACK | CWR), 1380, gso_type=GSO_TCPV4 | GSO_ECN),
+    "checksum at an odd place": needs_checksum(tcp(size=900), csum_start=35, csum_offset=30),
+    "checksum of an odd rest": needs_checksum(udp(6, size=900), csum_start=41, csum_offset=7),
     "ip id wraps": super_packet(tcp(ident=0xFFFE), 1380),
     "sequence wraps": super_packet(tcp(seq=2**32 - 2000), 1380),
     "udp id wraps": super_packet(udp(ident=0xFFFF), 1000),
@@ -132,6 +137,30 @@ def test_a_burst_may_have_more_headers_than_there_is_memory_for():
 
         assert peer.receive(60 * 64) == cut(record) * 60
         assert rig.counted("send_bursts") == 2
+        rig.check_sums()
+
+
+def behind_options(packet: bytes) -> bytes:
+    """The same IPv6 packet with hop-by-hop options, all padding, before its transport header."""
+    options = packet[6:7] + b"\0\x01\4\0\0\0\0"
+    size = int.from_bytes(packet[4:6]) + len(options)
+    return packet[:4] + size.to_bytes(2) + b"\0" + packet[7:40] + options + packet[40:]
+
+
+@pytest.mark.parametrize("packet", [tcp(6), tcp(6, options=TIMESTAMPS), udp(6)])
+def test_a_super_packet_with_extension_headers_keeps_them_in_each_segment(packet):
+    record = super_packet(packet, 1000)
+    head, whole = split_record(record)
+    moved = head._replace(csum_start=48, hdr_len=head.hdr_len + 8)
+    with Rig() as rig:
+        peer = rig.peer(0)
+        rig.from_host(moved.pack() + behind_options(whole))
+        expected = [behind_options(segment) for segment in cut(record)]
+
+        rig.work()
+
+        assert len(expected) > 2
+        assert peer.receive(len(expected)) == expected
         rig.check_sums()
 
 
