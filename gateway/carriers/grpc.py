@@ -8,6 +8,7 @@ import asyncio
 import socket
 from ipaddress import ip_address
 
+from gateway.carriers.branch import Branch
 from gateway.carriers.http2 import Connection, Options
 from gateway.carriers.layer import shake
 from gateway.carriers.listening import Door, Wrap
@@ -17,7 +18,7 @@ from gateway.carriers.stream import Accept, Counts, Remote, Stream
 from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.tls import TlsStream
 from gateway.carriers.tls import dial as dial_tls
-from gateway.carriers.trunk import Branch, Trunk
+from gateway.carriers.trunk import Trunk
 from gateway.carriers.trust import ClientTls, ServerTls
 
 __all__ = ["ALPN", "Options", "dial", "listen"]

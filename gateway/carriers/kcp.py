@@ -10,6 +10,7 @@ import os
 import socket
 
 from gateway.carriers import mux
+from gateway.carriers.branch import Branch
 from gateway.carriers.kcp_crypt import make_crypt
 from gateway.carriers.kcp_door import KcpDoor
 from gateway.carriers.kcp_session import SMUX_TIMEOUT, Session, smux_options
@@ -18,7 +19,7 @@ from gateway.carriers.layer import shake
 from gateway.carriers.pool import share
 from gateway.carriers.sockets import DEFAULTS, SocketOptions, choose_way, text_of
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
-from gateway.carriers.trunk import Branch, Trunk
+from gateway.carriers.trunk import Trunk
 from gateway.protocol.kcp_options import KcpOptions
 from gateway.protocol.smux_frames import HEADER, NOP
 

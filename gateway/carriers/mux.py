@@ -8,6 +8,7 @@ import asyncio
 import socket
 from typing import Literal
 
+from gateway.carriers.branch import Branch
 from gateway.carriers.layer import shake
 from gateway.carriers.listening import Door, Wrap
 from gateway.carriers.pool import open_on, share
@@ -16,7 +17,7 @@ from gateway.carriers.stream import Accept, Counts, Remote, Stream
 from gateway.carriers.tcp import dial as dial_tcp
 from gateway.carriers.tls import TlsStream
 from gateway.carriers.tls import dial as dial_tls
-from gateway.carriers.trunk import Branch, Trunk
+from gateway.carriers.trunk import Trunk
 from gateway.carriers.trust import ClientTls, ServerTls
 from gateway.carriers.ws import WS_DEFAULTS, WsOptions, WsServer
 from gateway.carriers.ws import dial as dial_ws

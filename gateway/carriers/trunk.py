@@ -13,9 +13,10 @@ all of them together. Its end is the end of all its streams, for one reason.
 import asyncio
 from collections.abc import Callable, Iterable
 
+from gateway.carriers.branch import Branch
 from gateway.carriers.layer import Done, Layer
-from gateway.carriers.sockets import CLOSE_TIME
-from gateway.carriers.stream import Accept, CarrierError, Counts, Receiver, Stream
+from gateway.carriers.openings import Openings
+from gateway.carriers.stream import Accept, CarrierError, Counts, Stream
 from gateway.protocol.multiplex import Data, Ended, Event, Machine, Opened
 from gateway.protocol.wire import WireError
 
@@ -25,94 +26,8 @@ STRANGER_KEPT = 16 * 1024
 """Bytes that may be kept for streams of which none was let in: then nothing more is read."""
 _LOOK = 5.0
 """Seconds until the clock is looked at again, as a write may bring a ping forward."""
-MOST_OPENED, OPENED_A_SECOND = 4096, 100
-"""Streams a peer may open at once, and how many more with time: each costs us more than him."""
 _OWED = 4
 """Times `high` that may wait below: only answers go there when it is full."""
-
-
-class Branch(Stream):
-    """One stream of a trunk."""
-
-    def __init__(self, trunk: "Trunk", sid: int, carrier: str) -> None:
-        self.carrier = carrier
-        self.remote = trunk.remote
-        self.verified = trunk.verified
-        self.sid = sid
-        self.held = True
-        self.proven = False
-        self._trunk = trunk
-        self._receiver: Receiver | None = None
-        self._ended: str | None = None
-        self._last_call: asyncio.TimerHandle | None = None
-
-    def start(self, receiver: Receiver) -> None:
-        if self._ended is not None:
-            self._trunk.soon(receiver.on_end, self._ended)
-            return
-        self._receiver = receiver
-        self.resume()
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._ended is None:
-            self._trunk.send(self, data)
-
-    @property
-    def backlog(self) -> int:
-        return self._trunk.owed(self.sid) if self._ended is None else 0
-
-    @property
-    def rtt(self) -> float | None:
-        return self._trunk.rtt
-
-    def pause(self) -> None:
-        self.held = True
-        self._trunk.hold(self.sid)
-
-    def resume(self) -> None:
-        if self._receiver and self.held:
-            self.held = False
-            self._trunk.soon(self._trunk.release, self)
-
-    def prove(self) -> None:
-        if self._ended is None and not self.proven:
-            self.proven = True
-            self._trunk.let_in()
-
-    def close(self) -> None:
-        if self._ended is None and self._last_call is None:
-            self._last_call = self._trunk.later(CLOSE_TIME, self.abort)
-            self._trunk.end(self, now=False)
-
-    def abort(self) -> None:
-        if self._ended is None:
-            self._trunk.end(self, now=True)
-
-    @property
-    def is_closing(self) -> bool:
-        """Nothing is pushed any more but the end."""
-        return self._last_call is not None
-
-    def take(self, data: bytes | memoryview) -> None:
-        """Bytes for who started it."""
-        if self._receiver and not self.is_closing:
-            self._receiver.on_data(data)
-
-    def has_room(self) -> None:
-        """What was crowded is not."""
-        if self._receiver and not self.is_closing:
-            self._receiver.on_room()
-
-    def finish(self, reason: str) -> None:
-        """The end, for who started it."""
-        if self._ended is not None:
-            return
-        self._ended = reason
-        if self._last_call:
-            self._last_call.cancel()
-        receiver, self._receiver = self._receiver, None
-        if receiver:
-            receiver.on_end(reason)
 
 
 class Trunk(Layer):
@@ -145,8 +60,7 @@ class Trunk(Layer):
         self._proven = False
         self._stopped = False
         self._feeding = False
-        self._may_open = float(MOST_OPENED)
-        self._opened_at = self._loop.time()
+        self._openings = Openings(self._loop.time())
         self._next_tick: asyncio.TimerHandle | None = None
         self._idle_since: float | None = self._loop.time()
 
@@ -255,12 +169,7 @@ class Trunk(Layer):
                 self._accept_one(event.sid)
 
     def _accept_one(self, sid: int) -> None:
-        now = self._loop.time()
-        gained = (now - self._opened_at) * OPENED_A_SECOND
-        self._may_open = min(MOST_OPENED, self._may_open + gained) - 1
-        self._opened_at = now
-        if self._may_open < 0:
-            raise WireError("opens too many streams")
+        self._openings.count(self._loop.time())
         branch = self._branch(sid)
         if self._accept is None:
             branch.abort()

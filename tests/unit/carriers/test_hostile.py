@@ -20,7 +20,7 @@ from gateway.carriers.http2_frames import PREFACE, frame, settings
 from gateway.carriers.http2_sending import MOST_RESIZED
 from gateway.carriers.kcp_crypt import make_crypt
 from gateway.carriers.kcp_session import GUEST_WINDOW
-from gateway.carriers.trunk import MOST_OPENED, OPENED_A_SECOND
+from gateway.carriers.openings import MOST_OPENED, OPENED_A_SECOND
 from gateway.carriers.trust import server_tls
 from gateway.protocol.kcp_options import KcpOptions
 from gateway.protocol.wire import WireError

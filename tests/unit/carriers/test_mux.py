@@ -6,7 +6,7 @@ from struct import pack
 import pytest
 from carried import Taker, listening, run, serving, until
 
-from gateway.carriers import mux, trunk
+from gateway.carriers import mux, openings, trunk
 from gateway.carriers.mux import Options
 
 PLAIN = {"under": "tcp", "mux": Options()}
@@ -361,7 +361,7 @@ def test_a_packet_does_not_wait_behind_another_streams_queue() -> None:
 
 def test_who_reads_nothing_is_cut_off(monkeypatch) -> None:
     """Opens and closes without end are answered, up to what fits."""
-    monkeypatch.setattr(trunk, "MOST_OPENED", 1 << 40)
+    monkeypatch.setattr(openings, "MOST_OPENED", 1 << 40)
 
     async def main():
         async with serving(mux.listen, **PLAIN) as served:
