@@ -118,3 +118,14 @@ def test_a_default_route_alone_is_entered(network):
     reaches(client.host, SERVER)
     assert client.stop() == 0
     assert way(client.host, "8.8.8.8") != "tun0"
+
+
+def test_a_server_enters_no_default_route(network):
+    net = network(1)
+    routes = "&routes=0.0.0.0/0 192.168.123.2,::/0 fd00:123::2,192.168.200.0/24 192.168.123.2"
+    server = net.server(routes, net="192.168.123.1/24,fd00:123::1/64")
+    assert way(server.host, "192.168.200.7") == "tun0"
+    net.client(1, "&ttl=1s")
+    reaches(net.lab.clients[0], SERVER)
+    for address in ("8.8.8.8", "2600::1"):
+        assert way(server.host, address) != "tun0"

@@ -304,6 +304,27 @@ def test_a_name_that_means_nothing_yet(network, hosts_file):
     reaches(host, SERVER, deadline=1.0)
 
 
+def test_default_routes_wait_for_the_name_of_the_server(network, hosts_file):
+    """Until then the query for the name would enter the tunnel; other routes are there."""
+    net = network(1)
+    host = net.lab.clients[0]
+    hosts_file(host, "127.0.0.1 localhost\n")
+    net.server(net="192.168.123.1/24,fd00:123::1/64")
+
+    def ways() -> list[bool]:
+        far = ("192.168.200.7", "8.8.8.8", "2600::1")
+        found = (host.run("ip", "route", "get", each, check=False).stdout for each in far)
+        return ["dev tun0" in text for text in found]
+
+    routes = f"{QUICK}&route=0.0.0.0/0,::/0,192.168.200.0/24"
+    client = net.client(1, routes, net=f"{ONE}/24,fd00:123::2/64", server="hub.example")
+    wait_for(lambda: "name-unresolved" in client.process.output(), 5.0, "the name to be missed")
+    assert ways() == [True, False, False]
+    hosts_file(host, "1.2.3.4 hub.example\n")
+    wait_for(lambda: ways() == [True, True, True], 4.0, "the default routes")
+    reaches(host, SERVER)
+
+
 def test_another_target_takes_over(network):
     """Two servers in one path; the first goes, the second has the same tunnel network."""
     net = network(1, server_addresses=("1.2.3.4", "1.2.3.5"))
