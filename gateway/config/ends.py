@@ -5,7 +5,7 @@ from typing import TypeVar
 from gateway.config import addresses, host_options, shape
 from gateway.config.bag import Bag
 from gateway.config.model import Selector, Target
-from gateway.config.option import Option
+from gateway.config.option import Option, meant
 from gateway.config.outer import said
 from gateway.config.section import Values
 from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
@@ -37,6 +37,11 @@ def ends(
     kinds = (of_handler.value, of_listener.value)
     if kinds != (None, None) and "tun" not in kinds:
         words = (str(of_handler.value or "auto"), str(of_listener.value or "tcp"))
+        near = meant(words[0])
+        if near:
+            word = shown(words[0])
+            report.error(of_handler.place, f"handler.type: unknown type {word}: write {near}")
+            return None, None
         report.refuse(node.place, f"a service of {shown(words[0])} over {shown(words[1])}")
         return None, None
     for end, kind in (("handler", of_handler), ("listener", of_listener)):

@@ -57,3 +57,8 @@ def nearest(word: str, names: list[str]) -> str:
     spelled = {name.lower(): name for name in names}
     found = difflib.get_close_matches(word.lower(), spelled, n=1)
     return spelled[found[0]] if found else ""
+
+
+def meant(kind: str) -> str:
+    """The kind of service a word is like; "" if it is none of ours, or a word of GOST's."""
+    return "" if kind == "tungo" else nearest(kind, ["tun", "relay"])

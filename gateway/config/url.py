@@ -13,7 +13,7 @@ import re
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from gateway.config.option import Section, nearest
+from gateway.config.option import Section, meant
 from gateway.config.options import SECTIONS, find_option
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.values import BadValueError, shown
@@ -97,8 +97,11 @@ def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, s
         return "tun", rest
     if not _SCHEME.fullmatch(scheme):
         raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
-    if nearest(scheme, ["tun"]):
-        raise BadValueError(f"unknown scheme {shown(scheme)}: did you mean tun?")
+    kind, plus, carrier = scheme.lower().partition("+")
+    near = meant(kind)
+    if near:
+        whole = near if near == "tun" else near + plus + carrier
+        raise BadValueError(f"unknown scheme {shown(scheme)}: did you mean {whole}?")
     report.refuse(place, f"a service of {shown(scheme)}")
     return None, rest
 

@@ -157,6 +157,14 @@ services:
             ],
         ),
         (
+            "services: [{addr: ':1', handler: {type: tunn}, listener: {type: tunn}}]",
+            ['g.yaml:1:41: handler.type: unknown type "tunn": write tun'],
+        ),
+        (
+            "services: [{addr: ':1', handler: {type: relai}, listener: {type: wss}}]",
+            ['g.yaml:1:41: handler.type: unknown type "relai": write relay'],
+        ),
+        (
             SERVER.replace("addr:", "adr:"),
             [
                 "g.yaml:3:3: unknown key adr: did you mean addr?",

@@ -165,6 +165,8 @@ def test_userinfo_has_no_use_on_a_client(load):
         ("u:geheim@:8080/", f'":8080" has no scheme, a proxy (auto) in GOST: {UNSUPPORTED}'),
         ("://:1", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
         ("tunn://:1", 'unknown scheme "tunn": did you mean tun?'),
+        ("relai+wss://:443", 'unknown scheme "relai+wss": did you mean relay+wss?'),
+        ("tungo://:1", f'a service of "tungo": {UNSUPPORTED}'),
         ("tap://:1", f'a service of "tap": {UNSUPPORTED}'),
         ("socks5://:1080", f'a service of "socks5": {UNSUPPORTED}'),
         ("wss://:443", f'a service of "wss": {UNSUPPORTED}'),
