@@ -158,6 +158,15 @@ def test_a_file_from_standard_input(ran, monkeypatch, capsys):
     assert ran[0].services[0].port == 8421
 
 
+def test_standard_input_that_is_closed_is_an_empty_file():
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m gateway -t -C - <&-', sys.executable],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    line = "gateway: error: <stdin>: services: there is none: write one, or give -L\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
 def test_version(capsys):
     assert cli.main(["-V"]) == 0
     assert capsys.readouterr().out.startswith(f"gateway {__version__} (Python 3.")
