@@ -2,11 +2,12 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from instance import Gateway
+from instance import Gateway, wait_for
 from needs import need
 
 from gateway.fastpath.counters import Page
@@ -30,6 +31,31 @@ def test_descriptors_are_the_list(gateway: Gateway, name: str) -> None:
     pid = gateway.child(name).pid
 
     assert sorted(_kind(entry, gateway) for entry in _descriptors(pid)) == sorted(EXPECTED[name])
+
+
+def test_resolver_and_bridge_hold_nothing_of_the_data_plane(
+    start: Callable[..., Gateway], room: Path
+) -> None:
+    """What they have in common with the supervisor is the socket the bridge accepts from."""
+    (room / "users").write_text("192.168.123.2 secret\n")
+    relay = {"name": "relay-0", "carrier": "tcp", "host": "127.0.0.1", "port": 0, "bridges": 1}
+    authers = [{"name": "staff", "file": {"path": str(room / "users")}}]
+    gateway = start(credentials=[], authers=authers, relays=[relay]).wait_running()
+    wait_for(lambda: gateway.status().resolver is not None, "a resolver")
+    status = gateway.status()
+    resolver = status.resolver.pid if status.resolver else 0
+    bridge = status.relays[0].processes[0].pid
+    listening = Path(f"/proc/{gateway.process.pid}/net/tcp").read_text()
+    ours = _targets(gateway.process.pid)
+
+    assert _targets(resolver) & ours == {"anon_inode:[eventpoll]"}
+    shared = _targets(bridge) & ours - {"anon_inode:[eventpoll]"}
+    assert [f" {_inode(target)} " in listening for target in shared] == [True]
+    for pid in (resolver, bridge):
+        kinds = [_kind(entry, gateway) for entry in _descriptors(pid)]
+        assert kinds.count("socket: channel") == 1
+        assert "doorbell" not in kinds
+        assert "anon_inode:[pidfd]" not in kinds
 
 
 def test_privileges(gateway: Gateway) -> None:
@@ -114,13 +140,22 @@ def _descriptors(pid: int) -> list[Path]:
     return sorted(Path(f"/proc/{pid}/fd").iterdir(), key=lambda path: int(path.name))
 
 
+def _targets(pid: int) -> set[str]:
+    """What the descriptors lead to, beside the standard streams."""
+    return {str(path.readlink()) for path in _descriptors(pid) if int(path.name) > 2}
+
+
+def _inode(target: str) -> str:
+    return target.removeprefix("socket:[").rstrip("]")
+
+
 def _kind(entry: Path, gateway: Gateway) -> str:
     if int(entry.name) <= 2:
         return "standard"
     target = str(entry.readlink())
     if target == "anon_inode:[eventfd]":
         return "doorbell"
-    inode = target.removeprefix("socket:[").rstrip("]")
+    inode = _inode(target)
     for table, kind in (("udp", "socket: udp"), ("udp6", "socket: udp")):
         if f" {inode} " in Path(f"/proc/{gateway.process.pid}/net/{table}").read_text():
             return kind
