@@ -4,32 +4,28 @@ It is a `Machine` of protocol.multiplex: one bidirectional call for each stream,
 all, GOST's messages around what is written. Frames are ours, because a general library spends
 25 to 45 µs on each, and GOST sends two frames for each datagram.
 
-Pings: sent after `keepalive` seconds of silence; no answer within `timeout` is the end. A
-server in Go lets a client ping once after each answer with data; of further pings less than
-five minutes apart it forgives two. So one more is sent when something was written and nothing
-came back; the rest keep the distance.
+This is where frames get their meaning; data goes to `http2_receiving`, what leaves comes from
+`http2_sending`, and `http2_pings` says whether the peer is still there.
 
 Whatever a peer sends, `feed` raises nothing but `WireError` (I15).
 """
 
 from collections.abc import Iterator
-from math import inf
 
 from gateway.carriers import http2_frames as h2
 from gateway.carriers.http2_call import Call, Options
 from gateway.carriers.http2_headers import LARGEST_BLOCK, answer, judge, outcome
-from gateway.carriers.http2_sending import Sending
-from gateway.protocol.multiplex import Data, Ended, Event, Opened
+from gateway.carriers.http2_receiving import Receiving
+from gateway.protocol.multiplex import Ended, Event, Opened
 from gateway.protocol.wire import WireError
 
 __all__ = ["Connection", "Options"]
 
 MAX_REFUSED = 4096
 """Requests in a row that opened nothing, before the connection ends."""
-_PATIENCE_OF_GO = 301.0
 
 
-class Connection(Sending):
+class Connection(Receiving):
     """Either end of a connection."""
 
     def __init__(
@@ -41,62 +37,24 @@ class Connection(Sending):
         authority: str = "",
         scheme: str = "https",
     ) -> None:
-        super().__init__(client=client, options=options, authority=authority, scheme=scheme)
+        super().__init__(
+            client=client, options=options, now=now, authority=authority, scheme=scheme
+        )
         self._frames = h2.Frames(preface=not client, max_frame=options.max_frame)
-        self._agreed = False
         self._opened_any = False
-        self._last = 0  # the peer's newest
         self._refused = 0
-        self._sid = 0  # whose DATA we are in
-        self._left = 0  # bytes of it to come
-        self._last_piece = False  # END_STREAM follows them
-        self._block: tuple[int, bool, bytearray] | None = None  # headers not all here
-        self._heard = now
-        self._pinged: float | None = None  # not answered yet
-        self._last_ping = -inf
-        self._paid = True  # data came since the last ping
-        self._spare = True  # the one that is forgiven was not used
-        self._trip: float | None = None
-        self._most_kept: float = inf
 
     @property
     def ready(self) -> bool:
         """The server has sent its settings; the client has opened a stream."""
         return self._agreed if self._client else self._opened_any
 
-    @property
-    def blocked(self) -> bool:
-        """Windows hold the peer back, unless there is a lesser bound."""
-        return self._unread >= self._most_kept
-
-    def keep_at_most(self, size: int | None) -> None:
-        """Be `blocked` from so many bytes kept for paused streams; None: never."""
-        self._most_kept = inf if size is None else size
-
-    def pause(self, sid: int) -> None:
-        """Keep this stream's bytes from now on."""
-        if sid in self._calls:
-            self._calls[sid].paused = True
-
-    def resume(self, sid: int) -> Iterator[Event]:
-        """Give out what was kept, then let bytes through again."""
-        call = self._calls.get(sid)
-        if call is None:
-            return
-        call.paused = False
-        kept = memoryview(bytes(call.kept))
-        self._drop_kept(call)
-        yield from self._deliver(sid, call, [kept])
-        if call.finished is not None and not call.kept and self._calls.get(sid) is call:
-            self._end(sid)
-            yield Ended(sid, call.finished)
-
     def feed(self, data: bytes | bytearray | memoryview, now: float) -> Iterator[Event]:
         """What the peer's next bytes bring. To be exhausted; WireError ends the connection.
 
         Neighbouring messages of one stream are joined: one event for a burst of small ones.
         """
-        self._heard = now
+        self._pings.heard = now
         view = memoryview(data)
         at, end = 0, len(view)
         run: list[memoryview] = []
@@ -127,39 +85,6 @@ class Connection(Sending):
         yield from self._pass_on(run)
         self._give_room()
 
-    def _sort(self, part: memoryview, run: list[memoryview]) -> None:
-        call = self._calls.get(self._sid)
-        if call is None or call.closing:
-            return
-        if call.paused:
-            call.kept += part
-            self._unread += len(part)
-        else:
-            run.append(part)
-
-    def _pass_on(self, run: list[memoryview]) -> Iterator[Event]:
-        if not run:
-            return
-        parts = run.copy()
-        run.clear()
-        call = self._calls.get(self._sid)
-        if call is not None:
-            yield from self._deliver(self._sid, call, parts)
-
-    def _deliver(self, sid: int, call: Call, parts: list[memoryview]) -> Iterator[Event]:
-        pieces = []
-        try:
-            for part in parts:
-                pieces += call.chunks.read(part)
-        except WireError as error:
-            self.ignored["bad-message"] += 1
-            self._reset(sid, h2.INTERNAL_ERROR)
-            yield Ended(sid, str(error))
-            return
-        self._give_room_of(sid, call)
-        if pieces:
-            yield Data(sid, pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
     # Frames
 
     def _frame(self, frame: h2.Frame, now: float) -> Iterator[Event]:
@@ -185,59 +110,6 @@ class Connection(Sending):
         elif kind == h2.PUSH_PROMISE:
             raise WireError("an HTTP/2 push")
 
-    def _check_open(self, sid: int) -> None:
-        if self._is_idle(sid):
-            raise WireError(f"an HTTP/2 frame for stream {sid}, which is not open")
-
-    def _is_idle(self, sid: int) -> bool:
-        """Nobody has opened it yet, so nothing may come on it."""
-        if self._client:
-            return sid >= self._next or sid % 2 == 0
-        return sid > self._last or sid % 2 == 0
-
-    def _begin_data(self, frame: h2.Frame) -> None:
-        """Data of this frame follow; its place in the windows is taken."""
-        _, flags, sid, length, _ = frame
-        call = self._calls.get(sid)
-        if call is None:
-            self._check_open(sid)
-            self.ignored["unknown-stream"] += 1
-        elif call.finished is not None:
-            raise WireError(f"HTTP/2 data on stream {sid} after its end")
-        if not self._agreed or self._block is not None:
-            raise WireError("HTTP/2 data inside of headers, or before settings")
-        self._take_room(call, length)
-        self._paid = True
-        self._sid = sid
-        self._left = length
-        self._last_piece = bool(flags & h2.END_STREAM)
-
-    def _data(self, frame: h2.Frame) -> Iterator[Event]:
-        """Data with padding, or none."""
-        self._begin_data(frame)
-        self._left = 0
-        run: list[memoryview] = []
-        payload = h2.unpadded(frame)
-        if payload:
-            self._sort(memoryview(payload), run)
-        yield from self._pass_on(run)
-        if self._last_piece:
-            yield from self._finished(frame.sid, "")
-
-    def _finished(self, sid: int, reason: str) -> Iterator[Event]:
-        """The peer's end of a stream."""
-        call = self._calls.get(sid)
-        if call is None:
-            return
-        if call.kept:
-            call.finished = reason
-            return
-        if call.said:
-            self._forget(sid)
-        else:
-            self._end(sid)
-        yield Ended(sid, reason)
-
     def _header_frame(self, frame: h2.Frame) -> Iterator[Event]:
         whole = frame.flags & h2.END_HEADERS
         if frame.kind == h2.HEADERS:
@@ -254,7 +126,7 @@ class Connection(Sending):
             return
         self._block = None
         headers = self._blocks.decode(bytes(block))
-        self._paid = True
+        self._pings.paid = True
         if sid in self._calls:
             yield from self._more_headers(sid, headers, last=last)
         elif self._client or sid % 2 == 0:
@@ -348,58 +220,40 @@ class Connection(Sending):
     # Time
 
     def _ping(self, frame: h2.Frame, now: float) -> None:
-        if not frame.flags & h2.ACK:
+        if frame.flags & h2.ACK:
+            self._pings.answered(now)
+        else:
             self._control += h2.frame(h2.PING, h2.ACK, 0, frame.payload or b"")
-        elif self._pinged is not None:
-            self._trip = now - self._pinged
-            self._pinged = None
+
+    @property
+    def rtt(self) -> float | None:
+        """The last ping's."""
+        return self._pings.rtt
+
+    @property
+    def deadline(self) -> float | None:
+        """The next ping, or the end of patience."""
+        return self._pings.deadline
+
+    def tick(self, now: float) -> None:
+        """Ping a peer that says nothing. `flush` after it."""
+        if self._pings.send(now):
+            self._control += h2.frame(h2.PING, 0, 0, b"gateway.")
+
+    def silent(self, now: float) -> bool:
+        """A ping was not answered, and nothing else came since."""
+        return self._pings.silent(now)
+
+    def fresh(self, _now: float) -> bool:
+        """No ping waits for its answer, and nobody said good-bye."""
+        return not self._pings.waiting and self._gone is None
+
+    # The end
 
     @property
     def parting(self) -> str:
         """What a peer that went away said."""
         return self._gone or ""
-
-    @property
-    def rtt(self) -> float | None:
-        """The last ping's."""
-        return self._trip
-
-    @property
-    def deadline(self) -> float | None:
-        """The next ping, or the end of patience."""
-        if not self.options.keepalive:
-            return None
-        if self._pinged is not None:
-            return self._pinged + self.options.timeout
-        return max(self._heard + self.options.keepalive, self._next_ping)
-
-    @property
-    def _next_ping(self) -> float:
-        if self._paid or not self._client or (self._spare and self._wrote):
-            return self._last_ping
-        return self._last_ping + _PATIENCE_OF_GO
-
-    def tick(self, now: float) -> None:
-        """Ping a peer that says nothing. `flush` after it."""
-        if self._pinged is not None:
-            if self._heard > self._pinged:
-                self._pinged = None
-            return
-        if self.deadline is not None and now >= self.deadline:
-            self._spare = self._paid or (self._spare and now - self._last_ping >= _PATIENCE_OF_GO)
-            self._pinged = self._last_ping = now
-            self._paid = self._wrote = False
-            self._control += h2.frame(h2.PING, 0, 0, b"gateway.")
-
-    def silent(self, now: float) -> bool:
-        """A ping was not answered, and nothing else came since."""
-        if self._pinged is None or self._heard > self._pinged:
-            return False
-        return now - self._pinged >= self.options.timeout
-
-    def fresh(self, _now: float) -> bool:
-        """No ping waits for its answer, and nobody said good-bye."""
-        return self._pinged is None and self._gone is None
 
     def goodbye(self, reason: str) -> bytes:
         """GOAWAY, with the reason in the peer's ear."""

@@ -11,6 +11,7 @@ from math import inf
 from gateway.carriers import http2_frames as h2
 from gateway.carriers.http2_call import Call, Options
 from gateway.carriers.http2_headers import LARGEST_LIST, HeaderBlocks, request, trailers
+from gateway.carriers.http2_pings import Pings
 from gateway.protocol.chunks import head as chunk_head
 from gateway.protocol.wire import WireError
 
@@ -27,7 +28,9 @@ _LAST_ID = 2**31 - 1
 class Sending:
     """What leaves, and the state of streams. `ignored` counts what was refused, by name."""
 
-    def __init__(self, *, client: bool, options: Options, authority: str, scheme: str) -> None:
+    def __init__(
+        self, *, client: bool, options: Options, now: float, authority: str, scheme: str
+    ) -> None:
         self.options = options
         self.ignored: Counter[str] = Counter()
         self._client = client
@@ -45,7 +48,7 @@ class Sending:
         self._peer_frame = h2.SMALLEST_MAX_FRAME
         self._peer_streams: float = inf
         self._gone: str | None = None
-        self._wrote = False  # since the last ping
+        self._pings = Pings(options, now, client=client)
         self._greet()
 
     def _greet(self) -> None:
@@ -145,7 +148,7 @@ class Sending:
         call = self._calls.get(sid)
         if call is None or call.closing or call.finished is not None:
             return b""
-        self._wrote = True
+        self._pings.wrote = True
         view = memoryview(data)
         out: list[bytes | memoryview] = []
         most = min(self._peer_frame, _LARGEST_SENT) - CHUNK_HEAD
