@@ -10,74 +10,23 @@ Slots number the peers for counters and FIBs. The slot that has been free longes
 used next, and every use of a slot has an incarnation number that never comes back, so
 that a packet queued for a former user is told from one for the present user.
 
-What changes is returned as `Changes`, in the words of the control messages. The table
-decides nothing about passphrases and `net`: whoever calls `register` has checked them.
+The table decides nothing about passphrases and `net`: whoever calls `register` has checked
+them. What an address went through before, and who of two may have it, `histories` knows.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from math import inf
 
 from gateway.protocol.forwarding import Refusal
+from gateway.protocol.histories import Claim, Histories
 from gateway.protocol.leases import IDLE_LIMIT, Lease, Reminders
-from gateway.protocol.messages import PeerEntry, Prefix, RouteEntry
+from gateway.protocol.messages import Prefix, RouteEntry
 from gateway.protocol.packet import Endpoint, unpack_address
 from gateway.protocol.peer import HOST_LENGTH, STATE_VERSION, Peer, PeerRecord, PeerState
-from gateway.protocol.takeover import History, Holder, Ruling
+from gateway.protocol.peer_changes import Changes, Refused, Registered
+from gateway.protocol.takeover import Holder
 
 CAPACITY = 16384
-PRUNE_EVERY = 60.0
-
-
-@dataclass
-class Changes:
-    """What the FIBs must hear: false if nothing. No slot is both in `peers` and `gone`."""
-
-    peers: list[PeerEntry] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    routes: list[RouteEntry] = field(default_factory=list)
-    withdrawn: list[Prefix] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.peers or self.gone or self.routes or self.withdrawn)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """The heartbeat is in. `former`: where the peer was until now, if it moved."""
-
-    peer: Peer
-    changes: Changes
-    new: bool = False
-    former: Endpoint | None = None
-    conflict: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether the FIBs must hear of it; a mere renewal is no update."""
-        return bool(self.changes)
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The heartbeat is not in, and no peer has changed. `detail` is a sentence.
-
-    `holder`: where the one is whose address was claimed.
-    """
-
-    refusal: Refusal
-    detail: str
-    holder: Endpoint | None = None
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """A claim to an address that somebody else holds, and what became of it."""
-
-    address: bytes
-    holder: Holder
-    ruling: Ruling
 
 
 class PeerTable:
@@ -91,8 +40,7 @@ class PeerTable:
         self._slots: dict[int, Peer] = {}
         self._endpoints: dict[Endpoint, Peer] = {}
         self._addresses: dict[bytes, Peer] = {}
-        self._histories: dict[bytes, History] = {}
-        self._prune_at = -inf
+        self._histories = Histories(capacity)
         self._reminders = Reminders()  # by slot
 
     def __len__(self) -> int:
@@ -153,7 +101,7 @@ class PeerTable:
         `moved(slot)` tells whether the slot's receive counters moved since the caller
         last said so for this slot, or since the peer came. Asked at a lease's end only.
         """
-        self._prune(now)
+        self._histories.prune(now)
         removed: list[Peer] = []
         changes = Changes()
         for slot in self._reminders.take(now):
@@ -236,22 +184,22 @@ class PeerTable:
         now: float,
         authenticated: bool,
         data_seen: Callable[[int], float],
-    ) -> list[_Claim]:
-        claims: list[_Claim] = []
+    ) -> list[Claim]:
+        claims: list[Claim] = []
         for address in claimed:
             other = self._addresses.get(address)
             if other is None or other.endpoint == endpoint:
                 continue
             heard = max(other.lease.last, data_seen(other.slot))
             holder = Holder(other.endpoint, other.lease, heard)
-            history = self._histories.get(address) or History()
-            ruling = history.rule(endpoint, holder, now, authenticated=authenticated)
-            claims.append(_Claim(address, holder, ruling))
+            claims.append(
+                self._histories.judge(address, endpoint, holder, now, authenticated=authenticated)
+            )
         return claims
 
-    def _refuse(self, refused: list[_Claim], endpoint: Endpoint, now: float) -> Refused:
+    def _refuse(self, refused: list[Claim], endpoint: Endpoint, now: float) -> Refused:
         for claim in refused:
-            self._history(claim.address).apply(claim.ruling, endpoint, claim.holder, now)
+            self._histories.apply(claim, endpoint, now)
             self._addresses[claim.address].conflict_at = now
         first = refused[0]
         address, silence = unpack_address(first.address), now - first.holder.heard
@@ -264,7 +212,7 @@ class PeerTable:
     def _admit(
         self,
         peer: Peer | None,
-        claims: list[_Claim],
+        claims: list[Claim],
         claimed: tuple[bytes, ...],
         now: float,
         *,
@@ -275,12 +223,13 @@ class PeerTable:
         new = peer is None
         former = None
         before = peer.entry() if peer is not None else None
-        lease = self._lease_of(claimed, endpoint, now)
+        lease = self._histories.lease(claimed, endpoint, now)
+        lease = lease or Lease.first(now, self._idle_limit)
         for claim in claims:
-            self._history(claim.address).apply(claim.ruling, endpoint, claim.holder, now)
+            self._histories.apply(claim, endpoint, now)
         for address in claimed:
-            if address not in self._addresses and address in self._histories:
-                self._histories[address].take_up(endpoint, now)
+            if address not in self._addresses:
+                self._histories.take_up(address, endpoint, now)
 
         if peer is None:
             peer = self._add(endpoint, local, lease, now)
@@ -310,17 +259,6 @@ class PeerTable:
             if holder is not None and wanted.issuperset(holder.addresses):
                 return holder
         return None
-
-    def _lease_of(self, claimed: tuple[bytes, ...], endpoint: Endpoint, now: float) -> Lease:
-        """The lease at an endpoint that has no peer: it comes back with the gaps it had."""
-        for address in claimed:
-            history = self._histories.get(address)
-            displaced = history.remembered(endpoint, now) if history is not None else None
-            if displaced is not None:
-                lease = displaced.lease.copy()
-                lease.heartbeat(now)
-                return lease
-        return Lease.first(now, self._idle_limit)
 
     def _count(self, peer: Peer, now: float) -> None:
         peer.heartbeats += 1
@@ -379,24 +317,3 @@ class PeerTable:
         self._reminders.forget(peer.slot)
         self._free.append(peer.slot)
         changes.gone.append(peer.slot)
-
-    def _history(self, address: bytes) -> History:
-        """The address's history, made if need be; the oldest goes if there are too many."""
-        history = self._histories.get(address)
-        if history is None:
-            if len(self._histories) >= self.capacity:
-                del self._histories[next(iter(self._histories))]
-            history = self._histories[address] = History()
-        return history
-
-    def _prune(self, now: float) -> None:
-        """Forget what is old.
-
-        Until then a history outlives the address's holder: else a thief could wipe it by
-        letting go of what he took, or by letting his lease end.
-        """
-        if now < self._prune_at:
-            return
-        self._prune_at = now + PRUNE_EVERY
-        for address in [key for key, history in self._histories.items() if history.idle(now)]:
-            del self._histories[address]

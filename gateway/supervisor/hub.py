@@ -16,7 +16,8 @@ from gateway.protocol.forwarding import Refusal
 from gateway.protocol.messages import PuntedDatagram
 from gateway.protocol.packet import Endpoint, unpack_address
 from gateway.protocol.peer import Peer, PeerState
-from gateway.protocol.peers import Changes, PeerTable, Refused, Registered
+from gateway.protocol.peer_changes import Changes, Refused, Registered
+from gateway.protocol.peers import PeerTable
 from gateway.protocol.wire import Heartbeat, WireError
 from gateway.supervisor.acks import Acks
 from gateway.supervisor.admission import Admission

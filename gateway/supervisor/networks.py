@@ -17,7 +17,7 @@ from gateway.config.model import Interface, Route
 from gateway.protocol.forwarding import LOCAL, VOID, Role
 from gateway.protocol.messages import PeerEntry, Prefix, RouteEntry, Snapshot, Update
 from gateway.protocol.packet import ANY, V4_MAPPED, pack_address, pack_network
-from gateway.protocol.peers import Changes
+from gateway.protocol.peer_changes import Changes
 from gateway.protocol.routes import Origin, RouteTable, prefix_of
 from gateway.protocol.routes import Route as TableRoute
 

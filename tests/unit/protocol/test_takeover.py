@@ -15,7 +15,8 @@ from strategies import a16, endpoint
 from gateway.protocol.forwarding import Refusal
 from gateway.protocol.leases import Lease
 from gateway.protocol.packet import ANY, Endpoint
-from gateway.protocol.peers import PeerTable, Refused, Registered
+from gateway.protocol.peer_changes import Refused, Registered
+from gateway.protocol.peers import PeerTable
 from gateway.protocol.takeover import CONTEST_MEMORY, DISPLACED_LIMIT, History, Holder, Ruling
 
 ADDRESS = a16("192.168.123.2")

@@ -11,7 +11,8 @@ from gateway.fastpath.fib import Fib
 from gateway.protocol.forwarding import LOCAL, NOTHING, VOID, Role
 from gateway.protocol.messages import Snapshot, Update
 from gateway.protocol.packet import Endpoint, pack_address
-from gateway.protocol.peers import Changes, PeerTable, Registered
+from gateway.protocol.peer_changes import Changes, Registered
+from gateway.protocol.peers import PeerTable
 from gateway.supervisor import networks as networks_module
 from gateway.supervisor.networks import Networks
 from gateway.workers.replica import Replica

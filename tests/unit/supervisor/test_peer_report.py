@@ -13,7 +13,8 @@ from gateway.config.model import Route
 from gateway.fastpath.counters import Page
 from gateway.protocol.forwarding import Role
 from gateway.protocol.packet import V4_MAPPED, Endpoint, pack_address, unpack_address
-from gateway.protocol.peers import PeerTable, Registered
+from gateway.protocol.peer_changes import Registered
+from gateway.protocol.peers import PeerTable
 from gateway.protocol.status import NetworkStatus
 from gateway.supervisor.client_facts import MOST_ROUTES, client_facts
 from gateway.supervisor.control import NoServer

@@ -12,7 +12,7 @@ from gateway.config.model import Service as ServiceSpec
 from gateway.protocol.forwarding import NOTHING, VOID, Role
 from gateway.protocol.messages import PeerEntry, PluginState, RouteEntry, SourceState
 from gateway.protocol.packet import pack_network
-from gateway.protocol.peers import Changes as PeerChanges
+from gateway.protocol.peer_changes import Changes as PeerChanges
 from gateway.sources.tables import Prefixed, route_parts
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.routers import PROBLEMS_SHOWN, Routed, Routers, RouterTable

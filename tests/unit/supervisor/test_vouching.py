@@ -6,7 +6,8 @@ from gateway.config.model import AutherSpec, PluginSpec
 from gateway.protocol.messages import AuthVerdict
 from gateway.protocol.packet import ANY, Endpoint, pack_address
 from gateway.protocol.peer import Peer
-from gateway.protocol.peers import PeerTable, Registered
+from gateway.protocol.peer_changes import Registered
+from gateway.protocol.peers import PeerTable
 from gateway.protocol.wire import Heartbeat
 from gateway.supervisor.admission import Admission, digest_of
 from gateway.supervisor.authers import Authers
