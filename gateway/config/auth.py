@@ -264,9 +264,9 @@ def relay_authers(
 def tell_doubts(auther: Auther, report: Report) -> None:
     """Report, once, what is wrong with an auther for a TUN service."""
     doubts, auther.doubts = auther.doubts, Report()
-    report.errors += [line for line in doubts.errors if line not in report.errors]
-    report.warnings += [line for line in doubts.warnings if line not in report.warnings]
-    report.unsupported += [line for line in doubts.unsupported if line not in report.unsupported]
+    report.errors.note(*doubts.errors)
+    report.warnings.note(*doubts.warnings)
+    report.unsupported.note(*doubts.unsupported)
     report.origins |= doubts.origins
 
 

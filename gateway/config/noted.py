@@ -7,8 +7,10 @@ A line that is all comment tells what is decided later on, or what nothing was s
 The text can be read again as a configuration, comments being nothing to YAML.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -106,7 +108,22 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
+_PLAIN = re.compile(r"\d+(\.\d+){3}(/\d+)?|(?=[\d:]*[a-f])[\da-f]+(::?[\da-f]+)+(/\d+)?", re.ASCII)
+"""Addresses and networks that YAML cannot take for anything else."""
+
+
 def _scalar(value: Plain) -> str:
     """One value on one line; a list in brackets."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else _word(value)
+    return _dumped(value)
+
+
+@lru_cache(maxsize=1024)
+def _word(value: str) -> str:
+    return _dumped(value)
+
+
+def _dumped(value: Plain) -> str:
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10**6)
     return str(text).removesuffix("\n").removesuffix("\n...")

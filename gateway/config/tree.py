@@ -39,6 +39,21 @@ class Entry:
     node: Node
 
 
+class Lines(list[str]):
+    """Lines in the order they came, each once; there may be one for each of many thousands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[str] = set()
+
+    def note(self, *lines: str) -> None:
+        """Add those that are not there yet."""
+        for line in map(one_line, lines):
+            if line not in self._known:
+                self._known.add(line)
+                self.append(line)
+
+
 @dataclass(slots=True)
 class Report:
     """Every problem found so far: one line each, the place first.
@@ -47,27 +62,27 @@ class Report:
     ignored with a warning each (`ignore_unsupported`).
     """
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    unsupported: list[str] = field(default_factory=list)
+    errors: Lines = field(default_factory=Lines)
+    warnings: Lines = field(default_factory=Lines)
+    unsupported: Lines = field(default_factory=Lines)
     ignore_unsupported: bool = False
     origins: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Where what is in effect was said: (place of a service, option) and the like."""
 
     def error(self, place: str, text: str) -> None:
         """Note what cannot be done; the same line is noted once."""
-        _add(self.errors, f"{place}: {text}")
+        self.errors.note(f"{place}: {text}")
 
     def warn(self, place: str, text: str) -> None:
         """Note what works and is worth a look; the same line is noted once."""
-        _add(self.warnings, f"{place}: {text}")
+        self.warnings.note(f"{place}: {text}")
 
     def refuse(self, place: str, name: str) -> None:
         """Note something of GOST's that this program does not do."""
         if self.ignore_unsupported:
             self.warn(place, f"{name}: {UNSUPPORTED}: ignored")
         else:
-            _add(self.unsupported, f"{place}: {name}")
+            self.unsupported.note(f"{place}: {name}")
 
     @property
     def failed(self) -> bool:
@@ -76,8 +91,7 @@ class Report:
 
     def take(self, error: ConfigError) -> None:
         """Note the problems of something that could not be read at all."""
-        for line in error.problems:
-            _add(self.errors, line)
+        self.errors.note(*error.problems)
 
     def raise_errors(self) -> None:
         """Raise `ConfigError` with all errors, if there is one."""
@@ -94,14 +108,10 @@ class Report:
         return [head, *(f"  {line}" for line in self.unsupported)]
 
 
-def _add(lines: list[str], line: str) -> None:
-    line = one_line(line)
-    if line not in lines:
-        lines.append(line)
-
-
 def one_line(text: str) -> str:
     """Text in which line breaks and other control characters are written as escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

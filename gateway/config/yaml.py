@@ -8,7 +8,8 @@ Tabs. YAML forbids them in indentation, and people paste them anyway. A leading 
 counts as four columns, with a warning, where the result is an indentation that is
 open already; otherwise the line would mean whatever we guess, and it is an error.
 Tabs between values, and inside quotes, brackets and block texts, are harmless.
-The scanner of PyYAML is taught this, and says which indentations are open.
+The scanner of PyYAML is taught this, and says which indentations are open. Large texts
+without tabs are read by `large.py`.
 """
 
 import json
@@ -17,6 +18,7 @@ import re
 import yaml
 from yaml.error import Mark
 
+from gateway.config.large import compose_large
 from gateway.config.tree import Entry, Node, Report, Scalar
 from gateway.errors import ConfigError
 
@@ -36,8 +38,10 @@ def parse_yaml(text: str, source: str, report: Report) -> Node:
     """
     loader: _Loader | None = None
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        root = compose_large(text, _Loader.yaml_implicit_resolvers)
+        if root is None:
+            loader = _Loader(text)
+            root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         raise ConfigError(_unreadable(text, source, error)) from None
     except yaml.MarkedYAMLError as error:
@@ -46,7 +50,7 @@ def parse_yaml(text: str, source: str, report: Report) -> Node:
         raise ConfigError(f"{source}: nested too deeply") from None
     except (ValueError, OverflowError):
         raise ConfigError(f"{source}: not YAML: an escape or a number is out of range") from None
-    for line, column in loader.tab_warnings:
+    for line, column in loader.tab_warnings if loader is not None else ():
         report.warn(
             f"{source}:{line}:{column}",
             f"a tab in the indentation was read as {TAB_COLUMNS} columns: use spaces",
@@ -165,7 +169,7 @@ for _name, _pattern, _first in (
 class _Converter:
     """PyYAML's nodes into ours. A node that is used again by an alias is shared."""
 
-    def __init__(self, source: str, loader: _Loader, report: Report) -> None:
+    def __init__(self, source: str, loader: _Loader | None, report: Report) -> None:
         self.source = source
         self.loader = loader
         self.report = report
@@ -199,7 +203,7 @@ class _Converter:
                 self.report.error(place, "a key must be a plain word")
                 continue
             value = self.convert(value_node)
-            if key_node.value == "<<" and key_node.style is None:
+            if key_node.value == "<<" and not key_node.style:  # libyaml has an empty one
                 merged.append(value)
                 continue
             self.add(found, Entry(_repaired(key_node.value), place, value))
@@ -239,7 +243,7 @@ class _Converter:
 
 def _repaired(word: str) -> str:
     """Join the surrogate pairs of JSON's escapes; lone ones become U+FFFD."""
-    if not any("\ud800" <= c <= "\udfff" for c in word):
+    if word.isascii() or not any("\ud800" <= c <= "\udfff" for c in word):
         return word
     return word.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 

@@ -4,7 +4,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import render
+from gateway.config import noted, render
 from gateway.config.build import build
 from gateway.config.noted import Noted, annotated, bare
 from gateway.config.sources import read_tree
@@ -184,3 +184,16 @@ def test_any_document_is_yaml_of_itself(document):
     text = annotated(document)
     assert text.isascii()
     assert yaml.safe_load(text) == bare(document)
+
+
+@given(
+    st.ip_addresses().map(str)
+    | st.from_regex(r"[0-9a-f:.]{1,12}(/[0-9]{1,3})?", fullmatch=True)
+    | st.sampled_from(
+        ["1:20:30", "1e5", "12.5", "1.2.3.4:80", "::1", "a:", "***", "null", "0:0:0:0"]
+    )
+)
+def test_a_word_is_written_as_yaml_writes_it(word):
+    """Addresses take a short way, as there may be many thousands."""
+    text = yaml.dump(word, Dumper=noted._Dumper, width=10**6)
+    assert noted._scalar(word) == text.removesuffix("\n").removesuffix("\n...")

@@ -2,8 +2,9 @@
 
 import pytest
 
+from gateway.config import large
 from gateway.config.tree import Report, plain
-from gateway.config.yaml import parse_json, parse_yaml
+from gateway.config.yaml import _Loader, parse_json, parse_yaml
 from gateway.errors import ConfigError
 
 
@@ -216,3 +217,69 @@ def test_broken_json(text, line):
 def test_json_places_and_doubles():
     _, report = read('{"a": 1,\n "A": 2}', parse_json)
     assert report.errors == ["g:2:2: A: given twice, first at 1:2"]
+
+
+def _places(node):
+    """Every place of a tree, in order."""
+    yield node.place
+    if isinstance(node.value, dict):
+        for entry in node.value.values():
+            yield from (entry.place, *_places(entry.node))
+    for item in node.value if isinstance(node.value, tuple) else ():
+        yield from _places(item)
+
+
+SAMPLE = """
+- &one {a: 1, b: [true, ~, "x: y", 'it''s'], "c": -3} # words
+- <<: *one
+  d: |
+    two
+      lines
+  e: >-
+    folded
+    text
+- off: 0x10
+  \u00e9\u4e2d: "\u00e9\\u00e9" # \u4e2d
+  url: http://host:80/?a=b#c
+  time: 1:20:30
+  empty:
+- - - deep
+  - 1.50
+"""
+
+
+@pytest.mark.parametrize("head", ["", "%YAML 1.1\n---\n", "# \u4e2d\r\n"])
+def test_a_large_text_is_read_alike(monkeypatch, head):
+    text = head + SAMPLE
+    seen = []
+    for size in (len(text), len(text) + 1):
+        monkeypatch.setattr(large, "LARGE", size)
+        composed = large.compose_large(text, {})
+        assert (composed is None) == (size > len(text))
+        tree = parse_yaml(text, "g", Report())
+        seen.append((plain(tree), list(_places(tree))))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["a:\n\t- b", "a: [", "a: *b", "a: \x01", "a: 1\na: 2", "? [a]\n: b"]
+)
+def test_a_large_text_is_refused_alike(monkeypatch, text):
+    seen = []
+    for size in (1, 1 << 20):
+        monkeypatch.setattr(large, "LARGE", size)
+        report = Report()
+        try:
+            tree = plain(parse_yaml(text, "g", report))
+        except ConfigError as error:
+            tree = error.problems
+        seen.append((tree, report.errors, report.warnings))
+    assert seen[0] == seen[1]
+
+
+def test_many_thousand_entries_are_not_read_in_python(monkeypatch):
+    monkeypatch.setattr(_Loader, "__init__", None)
+    text = "".join(f"- username: 10.0.{n >> 8}.{n & 255}\n  password: p\n" for n in range(20_000))
+    tree, _ = read(text)
+    assert len(tree) == 20_000
+    assert tree[257] == {"username": "10.0.1.1", "password": "p"}
