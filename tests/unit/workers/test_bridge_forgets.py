@@ -9,7 +9,6 @@ import asyncio
 import gc
 import socket
 import warnings
-import warnings
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -88,8 +87,6 @@ def living() -> Counter:
 def uncollected():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a bridge that failed closed nothing
-        with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # what other tests left is not our affair
         gc.collect()
         gc.collect()  # what a former loop's sessions were kept by went just now
     gc.disable()
