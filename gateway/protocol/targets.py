@@ -42,6 +42,11 @@ class Known:
         """When it may be asked again."""
         return self.asked + (RESOLVE_PATIENCE if self.waiting else RESOLVE_INTERVAL)
 
+    def ask(self, now: float) -> None:
+        """Its name is asked for."""
+        self.asked = now
+        self.waiting = True
+
     def beginning_with(self, endpoint: Endpoint | None) -> list[Endpoint]:
         """All its endpoints in turn, this one first if it is among them."""
         if endpoint not in self.endpoints:

@@ -18,33 +18,26 @@ and when one of them takes over, is `standby`'s. With `parallel` all are asked a
 from the spare socket, and the first that answers is used.
 
 Names are resolved anew meanwhile, at most once a second each; no answer is waited for,
-an empty one changes nothing. A refused probe is followed at once by one elsewhere, but
-each endpoint does that only once for a loss, so refusals cannot spin. With
-keepalive off silence means nothing: one heartbeat at start, and nothing more until the
-kernel says that it went nowhere.
+an empty one changes nothing. Before anything is known, `asking` says whose turn it is. A
+refused probe is followed at once by one elsewhere, but each endpoint does that only once
+for a loss, so refusals cannot spin. With keepalive off silence means nothing: one
+heartbeat at start, and nothing more until the kernel says that it went nowhere.
 
 The machine does nothing itself: it takes events and the time, and leaves `actions`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
 
+from gateway.protocol.asking import Asking
 from gateway.protocol.figures import Figures
 from gateway.protocol.packet import Endpoint
 from gateway.protocol.probing import Probing
 from gateway.protocol.selector import Node, Selector
 from gateway.protocol.standby import Standby
-from gateway.protocol.targets import (
-    RESOLVE_INTERVAL,
-    Health,
-    Known,
-    Standing,
-    Target,
-    find,
-    owner,
-)
+from gateway.protocol.targets import Health, Known, Standing, Target, find, owner
+from gateway.protocol.uplink_actions import Action, Check, Connect, Resolve, SendHeartbeat
 
 LOST_PERIODS = 3
 FIRST_REPEAT = 0.5
@@ -63,37 +56,6 @@ class State(Enum):
     UP = "up"
     LOST = "lost"
     UNWATCHED = "unwatched"
-
-
-@dataclass(frozen=True)
-class Resolve:
-    """Find the target's addresses and answer with `resolved` or `resolve_failed`."""
-
-    target: Target
-
-
-@dataclass(frozen=True)
-class Connect:
-    """Connect the socket to the endpoint; `renew_port`: from a new source port."""
-
-    endpoint: Endpoint
-    renew_port: bool
-
-
-@dataclass(frozen=True)
-class SendHeartbeat:
-    """Send a heartbeat to where the socket is connected."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """Send a heartbeat to the endpoint from the spare socket; its ack is `checked`."""
-
-    endpoint: Endpoint
-    renew_port: bool
-
-
-Action = Resolve | Connect | SendHeartbeat | Check
 
 
 class Uplink:
@@ -125,12 +87,10 @@ class Uplink:
         self._selector = selector or Selector("round", [Node()] * len(targets), random)
         self._key = key
         self._known = [Known(target, index) for index, target in enumerate(targets)]
-        self._order = self._known
         self._current = self._known[0]
+        self._asking = Asking()
         self._probing = Probing(self._known, self._selector, key, random)
         self._standby = Standby(self._known, self._selector, key, ttl, random)
-        self._asking = 0
-        self._ask_at = inf
         self._heartbeat_at = inf
         self._repeat = ttl
         self._lost_at = inf
@@ -180,7 +140,7 @@ class Uplink:
         self._enter(State.RESOLVING, now)
         first = self._known[self._selector.select(now, self._key) or 0]
         others = [known for known in self._known if known is not first]
-        self._order = [first, *sorted(others, key=self._is_backup)]
+        self._asking.begin([first, *sorted(others, key=self._is_backup)])
         for _ in self._known if self._races else self._known[:1]:
             self._ask_next(now)
 
@@ -201,7 +161,7 @@ class Uplink:
         """The name means nothing now; what it meant before stays good."""
         find(self._known, target).waiting = False
         if self.state is State.RESOLVING:
-            self._ask_at = max(now, min(known.askable() for known in self._known))
+            self._asking.failed(now)
 
     def ack(self, now: float, observed: bytes) -> None:
         """An ack came: the server saw us at the address `observed` (a16)."""
@@ -264,14 +224,15 @@ class Uplink:
 
     def due(self) -> float | None:
         """When `advance` is needed next; None: only an event can bring anything."""
-        at = min(self._ask_at, self._heartbeat_at, self._lost_at, self._probe_at, self._check_at)
+        asking, check = self._asking.due, self._check_at
+        at = min(asking, self._heartbeat_at, self._lost_at, self._probe_at, check)
         return None if at == inf else at
 
     def advance(self, now: float) -> None:
         """Do what time asks for; late calls do each thing once."""
         if now >= self._lost_at:
             self._lose(now)
-        if now >= self._ask_at:
+        if now >= self._asking.due:
             self._ask_next(now)
         if now >= self._probe_at:
             self._probe(now)
@@ -317,7 +278,8 @@ class Uplink:
         """Go to this endpoint; while up or lost another one is left for it."""
         self._settled = self.state is not State.RESOLVING
         first = not self._settled
-        self._ask_at = self._probe_at = inf
+        self._asking.stop()
+        self._probe_at = inf
         self._current = known
         if not first and endpoint != self.endpoint:
             self._figures.forget_rtt()
@@ -394,20 +356,13 @@ class Uplink:
         self._figures.sent(now, counts=self.state in (State.UP, State.UNWATCHED))
 
     def _ask_next(self, now: float) -> None:
-        """Ask one target and come back soon: another may answer faster."""
-        for step in range(len(self._known)):
-            known = self._order[(self._asking + step) % len(self._order)]
-            if now >= known.askable():
-                self._asking = (self._asking + step + 1) % len(self._known)
-                self._current = known
-                self._ask(known, now)
-                break
-        soonest = min(known.askable() for known in self._known)
-        self._ask_at = max(now + RESOLVE_INTERVAL, soonest)
+        known = self._asking.next(now)
+        if known is not None:
+            self._current = known
+            self._actions.append(Resolve(known.target))
 
     def _ask(self, known: Known, now: float) -> None:
-        known.asked = now
-        known.waiting = True
+        known.ask(now)
         self._actions.append(Resolve(known.target))
 
     def _enter(self, state: State, now: float) -> None:

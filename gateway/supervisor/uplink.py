@@ -16,13 +16,13 @@ from gateway.config.model import Service, Target
 from gateway.linux import filters, udp
 from gateway.linux.process import wipe
 from gateway.log import RateLimiter, event, get_logger
-from gateway.protocol import uplink as machine
 from gateway.protocol.forwarding import ACK_SIZE
 from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
 from gateway.protocol.packet import Endpoint, pack_address, unpack_address
 from gateway.protocol.selector import Node, Selector
 from gateway.protocol.targets import Target as AnyTarget
-from gateway.protocol.uplink import State
+from gateway.protocol.uplink import State, Uplink
+from gateway.protocol.uplink_actions import Action, Check, Connect, Resolve, SendHeartbeat
 from gateway.protocol.wire import Ack, Heartbeat, WireError
 from gateway.supervisor.advertising import Advertising
 from gateway.supervisor.host import HostSide
@@ -69,7 +69,7 @@ class UplinkDriver:
         spare: socket.socket | None,
     ) -> None:
         own = pack_address(service.nets[0].ip)
-        self.machine = machine.Uplink(
+        self.machine = Uplink(
             service.targets, service.ttl, service.keepalive, random.random, _selector(service), own
         )
         self.path_mtu = path_mtu
@@ -168,12 +168,12 @@ class UplinkDriver:
             self.machine.checked(self._loop.boot, sender)
         self._act()
 
-    def _do(self, action: machine.Action) -> None:
-        if isinstance(action, machine.Connect):
+    def _do(self, action: Action) -> None:
+        if isinstance(action, Connect):
             self._connect(action.endpoint)
-        elif isinstance(action, machine.SendHeartbeat):
+        elif isinstance(action, SendHeartbeat):
             self._send()
-        elif isinstance(action, machine.Check):
+        elif isinstance(action, Check):
             self._check(action)
         else:
             self._resolve(action)
@@ -199,7 +199,7 @@ class UplinkDriver:
             known.add(self.machine.endpoint)
         return sorted(known)
 
-    def _check(self, action: machine.Check) -> None:
+    def _check(self, action: Check) -> None:
         """Ask another target; whatever fails is a question without an answer."""
         if self._spare is None:
             return
@@ -230,7 +230,7 @@ class UplinkDriver:
                 endpoint=self.machine.endpoint, error=error.strerror,
             )  # fmt: skip
 
-    def _resolve(self, action: machine.Resolve) -> None:
+    def _resolve(self, action: Resolve) -> None:
         target = action.target
         literal = _literal(target.host)
         if literal is not None:

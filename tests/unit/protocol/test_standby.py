@@ -13,7 +13,8 @@ from unit.protocol.uplink_world import E1, E2, OUTSIDE, S1, S2, Server, World, s
 from gateway.protocol.probing import PROBE_INTERVAL, PROBE_JITTER
 from gateway.protocol.selector import STRATEGIES, Node, Selector
 from gateway.protocol.targets import Target
-from gateway.protocol.uplink import Check, Connect, SendHeartbeat, Uplink
+from gateway.protocol.uplink import Uplink
+from gateway.protocol.uplink_actions import Check, Connect, SendHeartbeat
 
 S3, E4 = Server("three.example"), endpoint("203.0.113.4")
 NAMES: dict[Target, list] = {S1: [E1], S2: [E2], S3: [E4]}

@@ -12,7 +12,8 @@ from unit.protocol.uplink_world import E1, E2, E3, OUTSIDE, S1, S2, state_of, wo
 from gateway.protocol.packet import Endpoint
 from gateway.protocol.probing import PROBE_INTERVAL, PROBE_JITTER
 from gateway.protocol.targets import Target
-from gateway.protocol.uplink import Connect, Resolve, SendHeartbeat, State, Uplink
+from gateway.protocol.uplink import State, Uplink
+from gateway.protocol.uplink_actions import Connect, Resolve, SendHeartbeat
 
 
 def test_it_registers_and_is_up() -> None:

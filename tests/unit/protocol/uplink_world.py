@@ -12,7 +12,8 @@ from strategies import a16, endpoint
 from gateway.protocol.packet import Endpoint
 from gateway.protocol.selector import Node, Selector
 from gateway.protocol.targets import Target
-from gateway.protocol.uplink import Check, Connect, Resolve, SendHeartbeat, Uplink
+from gateway.protocol.uplink import Uplink
+from gateway.protocol.uplink_actions import Check, Connect, Resolve, SendHeartbeat
 
 
 class Server(NamedTuple):
