@@ -110,8 +110,8 @@ class LegFigures(msgspec.Struct, frozen=True, array_like=True, tag="leg-figures"
     """How one leg of a chain is: a target, and the stream that leads to it.
 
     `hops` are the nodes in use, from the first on. `open`: the stream is there, the server
-    has not answered yet. `waiting`: for the next try, after `error`. `verified`: every TLS
-    end on the way has proved who it is. `fails` are tries since the last success.
+    has not answered yet. `waiting`: for the next try, after `error`. `verified`: there is TLS
+    on the way, and every end of it has proved who it is. `fails` are tries since the last success.
     """
 
     leg: int

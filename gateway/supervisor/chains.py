@@ -103,6 +103,7 @@ class ChainClient:
         self._name = service.name
         self.targets = tuple(Address(target.host, target.port) for target in service.targets)
         self._patience = _patience(service)
+        self._key = str(service.nets[0].ip).encode()
         self._cpus = cpus
         self._is_own = False
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
@@ -153,7 +154,7 @@ class ChainClient:
             self._is_own = True
             place.forget()
 
-        parts = ChainParts(tuple(self.opened.hops), legs, self._patience)
+        parts = ChainParts(tuple(self.opened.hops), legs, self._patience, self._key)
         return ChainBridge(dataclasses.replace(place, forget=forget), parts)
 
     def _on_message(self, member: Member, message: FromChild) -> None:

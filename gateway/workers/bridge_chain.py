@@ -85,13 +85,15 @@ class PreparedHop:
 class ChainParts:
     """What it works on. Each leg is a socket made by `near.open_leg`, and its target.
 
-    `patience`: seconds for which the service's heartbeats may bring nothing at all; without
-    heartbeats for ever, as traffic may go one way only.
+    `key` is what the strategy `hash` goes by. `patience`: seconds for which the service's
+    heartbeats may bring nothing at all; without heartbeats for ever, as traffic may go one
+    way only.
     """
 
     hops: tuple[PreparedHop, ...]
     legs: tuple[tuple[socket.socket, Address], ...]
     patience: float = inf
+    key: bytes | None = None
 
 
 class ChainBridge(Bridge):
@@ -188,7 +190,8 @@ class ChainBridge(Bridge):
     async def _run(self, leg: Leg, stream: Stream, chosen: Sequence[int]) -> bool:
         """One stream from its first to its last moment; whether the server answered."""
         loop = asyncio.get_running_loop()
-        last = self._parts.hops[-1].nodes[chosen[-1]].spec
+        nodes = [hop.nodes[index].spec for hop, index in zip(self._parts.hops, chosen, strict=True)]
+        last = nodes[-1]
         answered = False
 
         def on_answer() -> None:
@@ -200,11 +203,12 @@ class ChainBridge(Bridge):
 
         request = _request(leg.target, last, udp=True)
         relayed = RelayStream(stream, request, on_answer, server=last.label)
+        relayed.verified = stream.verified and all(
+            node.tls is None or node.tls.verifies for node in nodes
+        )  # of one TLS inside another the stream knows the inner one
         leg.begin(relayed, loop.time())
         leg.crossing = Crossing(relayed, leg.sock, self.packer)
-        leg.hops = tuple(
-            hop.nodes[index].spec.label for hop, index in zip(self._parts.hops, chosen, strict=True)
-        )
+        leg.hops = tuple(node.label for node in nodes)
         patience = None
         if any(len(hop.nodes) > 1 for hop in self._parts.hops):
             patience = loop.call_later(
@@ -247,7 +251,9 @@ class ChainBridge(Bridge):
         """Where a hop's nodes are `AT_ONCE`, all of them are dialled."""
         now = asyncio.get_running_loop().time()
         left = zip(self._selectors, round_.left, strict=True)
-        ways = product(*(_choices(selector, now, nodes) for selector, nodes in left))
+        ways = product(
+            *(_choices(selector, now, nodes, self._parts.key) for selector, nodes in left)
+        )
         tries = [self._dial_by(leg, chosen, round_) for chosen in islice(ways, WAYS_AT_ONCE)]
         if len(tries) == 1:
             return await tries[0]
@@ -339,11 +345,13 @@ def _selector(hop: PreparedHop) -> Selector:
     return Selector(how.strategy, nodes, random.random, how.max_fails, how.fail_timeout)
 
 
-def _choices(selector: Selector, now: float, left: Collection[int]) -> Sequence[int]:
+def _choices(
+    selector: Selector, now: float, left: Collection[int], key: bytes | None
+) -> Sequence[int]:
     """A node of those `left`, or all to try at once; where all rest, who has rested longest."""
     if selector.strategy in AT_ONCE and (found := selector.candidates(now, left)):
         return found
-    chosen = selector.select(now, among=left)
+    chosen = selector.select(now, key, left)
     if chosen is None:
         chosen = min(left, key=selector.failed_at)
     return (chosen,)

@@ -14,13 +14,16 @@ class Forward:
         self._ways = tuple(ways)
         self._selector = selector
 
-    def choose(self, now: float, *, udp: bool) -> Way | None:
-        """The target for a stream; where all have failed lately, who rested longest."""
+    def choose(self, now: float, key: bytes, *, udp: bool) -> Way | None:
+        """The target for a stream; where all have failed lately, who rested longest.
+
+        `key` is what the strategy `hash` goes by.
+        """
         if not self._ways:
             return None
         chosen = 0
         if self._selector is not None:
-            found = self._selector.select(now)
+            found = self._selector.select(now, key)
             every = range(len(self._ways))
             chosen = min(every, key=self._selector.failed_at) if found is None else found
         return replace(self._ways[chosen], udp=udp)

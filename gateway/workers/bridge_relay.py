@@ -264,7 +264,8 @@ class RelayBridge(Bridge):
             self.reject(entrance, "unauthorized" if verdict == "no" else "undecided", status)
             return
         parts = self._parts
-        fixed = self._forward.choose(asyncio.get_running_loop().time(), udp=request.udp)
+        now, client = asyncio.get_running_loop().time(), entrance.stream.remote.host.encode()
+        fixed = self._forward.choose(now, client, udp=request.udp)
         way = fixed or find_way(request, parts.own, parts.allowed, is_local)
         if isinstance(way, Status):
             what = "forbidden" if way is Status.FORBIDDEN else "bad-target"

@@ -7,8 +7,10 @@ from dataclasses import replace
 from ipaddress import ip_address
 from math import inf
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
+from msgspec import structs
 
 from gateway.carriers import tcp
 from gateway.config.chain_model import ClientTlsSpec, HopSpec, NodeSpec, RelayUser
@@ -248,6 +250,55 @@ def test_nodes_that_fail_are_passed_over(run, boss, working, service):
             assert [each.port for each in chief.all(Dialling)] == [closed, server.port]
             assert "waiting" not in states(chief)
             assert chief.all(LegFigures)[-1].hops == (f"tcp 127.0.0.1:{server.port}",)
+        uplink.close()
+        tun.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize("key", [b"192.168.123.2", b"192.168.123.3", b"192.168.123.4"])
+def test_a_hash_goes_by_the_client(run, boss, working, key):
+    async def body() -> None:
+        chief, uplink = boss(), Uplink()
+        nodes = hop(*map(node, range(1, 6)), selector=Selector("hash", 1, 60.0))
+        parts = ChainParts((nodes,), ((uplink.leg, Address("", 1)),), key=key)
+        async with working(chief, ChainBridge(chief.place, parts)):
+            uplink.send(b"wake")
+            await chief.until(lambda: chief.all(Dialling))
+            assert chief.all(Dialling)[0].port == 1 + crc32(key) % 5
+        uplink.close()
+
+    run(body())
+
+
+def of_tls(port: int, *, secure: bool) -> PreparedNode:
+    """A node that is said to be of TLS, whose streams say what they were told."""
+    plain = node(port)
+
+    async def dial(*given):
+        stream = await plain.dial(*given)
+        stream.verified = secure
+        return stream
+
+    return replace(
+        plain, spec=structs.replace(plain.spec, tls=ClientTlsSpec("x", secure=secure)), dial=dial
+    )
+
+
+@pytest.mark.parametrize(("first", "last"), [(True, True), (True, False), (False, True)])
+def test_a_leg_is_verified_if_all_its_tls_is(run, boss, working, service, first, last):
+    async def body() -> None:
+        tun, outer, inner, chief, uplink = service(), boss(), boss(), boss(), Uplink()
+        async with (
+            relay(inner, working, [tun]) as far,
+            relay(outer, working, allowed=(Address("127.0.0.1", far.port),)) as near_,
+            chain(
+                chief, working, uplink, Address("", tun.port),
+                hop(of_tls(near_.port, secure=first)), hop(of_tls(far.port, secure=last)),
+            ),
+        ):  # fmt: skip
+            await until_up(chief, uplink)
+            assert chief.all(LegFigures)[-1].verified == (first and last)
         uplink.close()
         tun.close()
 
