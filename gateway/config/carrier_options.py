@@ -225,7 +225,7 @@ OPTIONS: tuple[CarrierOption, ...] = (
 def options_of(carrier: str, end: End, given: Iterable[Entry], report: Report) -> Options:
     """What the entries of `metadata` say of a carrier. Problems are reported."""
     if carrier == "kcp":
-        return kcp_of(given, report)
+        return kcp_of(given, report, tls_hint)
     known = {
         name.lower(): option
         for option in OPTIONS
@@ -280,7 +280,16 @@ def _headers(entry: Entry, report: Report) -> Options:
     return {"ws.headers": headers}
 
 
+def tls_hint(key: str, carrier: str) -> str:
+    """What to say of an option of TLS where there is none; "" for any other."""
+    if key.lower() not in {name.lower() for name in TLS_NAMES}:
+        return ""
+    return f"{carrier} is not over TLS: leave this out, or choose another carrier"
+
+
 def _hint(key: str, carrier: str, known: dict[str, CarrierOption]) -> str:
+    if carrier not in TLS_CARRIERS and (hint := tls_hint(key, carrier)):
+        return hint
     used = [option.name for option in known.values() if option.standing == "used"]
     near = nearest(key, [*known, *TLS_NAMES] if carrier in TLS_CARRIERS else list(known))
     if near:

@@ -1,7 +1,7 @@
 """Options of kcp: `kcp.NAME` in metadata, and the map `kcp.config`, as GOST reads them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.config.chain_model import Options
 from gateway.config.option import nearest
@@ -13,8 +13,13 @@ _BARE = frozenset({"tcp", "backlog"})
 _NAMES = (*(f"kcp.{each.name}" for each in dataclasses.fields(KcpOptions)), "kcp.mode")
 
 
-def kcp_of(given: Iterable[Entry], report: Report) -> Options:
-    """Fields of `KcpOptions`, each as `kcp.FIELD`. Problems are reported."""
+def kcp_of(
+    given: Iterable[Entry], report: Report, known_hint: Callable[[str, str], str]
+) -> Options:
+    """Fields of `KcpOptions`, each as `kcp.FIELD`. Problems are reported.
+
+    `known_hint` says of an option's name and a carrier what is wrong, where that is known.
+    """
     options: dict[str, object] = {}
     config: dict[str, object] | None = None
     place = ""
@@ -26,6 +31,7 @@ def kcp_of(given: Iterable[Entry], report: Report) -> Options:
         elif name == entry.key.lower() and name not in _BARE:
             near = nearest(f"kcp.{name}", list(_NAMES))
             hint = f"did you mean {near}?" if near else f"there are {', '.join(_NAMES)}"
+            hint = known_hint(name, "kcp") or hint
             report.error(entry.place, f"unknown option {entry.key}: {hint}")
         elif isinstance(entry.node.value, dict | tuple):
             report.error(entry.place, f"{entry.key}: expected one value")

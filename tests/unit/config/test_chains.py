@@ -129,6 +129,10 @@ def test_only_clients_are_chained():
          "choose another carrier")),
         ("relay+mws://h:1?mux.type=yamux", ('mux.type: "yamux" is not there: this program has smux '
          "only")),
+        ("relay+kcp://h:1?secure=true", ("unknown option secure: kcp is not over TLS: leave this "
+         "out, or choose another carrier")),
+        ("relay+ws://h:1?pin=x", ("unknown option pin: ws is not over TLS: leave this out, or "
+         "choose another carrier")),
         ("relay+kcp://h:1?key=x", "unknown option key: did you mean kcp.key?"),
         ("relay+kcp://h:1?kcp.crypt=rot13", ("kcp.crypt: 'rot13' is none of aes, aes-128, aes-192, "
          "sm4, cast5, blowfish, 3des, xor, none (GOST takes it for aes)")),
