@@ -17,8 +17,9 @@ REFUSED_AFTER = 1.0
 """Where a host refuses for a server the next heartbeat tells."""
 NOTICED = 1.0
 """Room for a busy machine."""
-TAKEN_OVER = 1.0
-"""What is promised once a loss is noticed: a probe to where it was up, one to the next."""
+TAKEN_OVER = 3.0
+"""Promised is a second once a loss is noticed, which the unit tests of the uplink hold by its own
+clock; the rest is room for a busy machine."""
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_server_that_is_killed_is_replaced(several):
     first.process.send(signal.SIGKILL)
 
     expect_taken_over(client, SECOND, REFUSED_AFTER)
-    reaches(several.lab.clients[0], SERVER, deadline=1.0)
+    reaches(several.lab.clients[0], SERVER, deadline=3.0)
     assert states(client) == ["failed", "used"]
     shown = client.ctl("status", client.instance)
     assert shown.returncode == 0
@@ -108,7 +109,7 @@ def test_fifo_returns_when_the_first_is_back_for_good(several):
     expect_taken_over(client, SECOND, LOST_AFTER)
 
     assert time.monotonic() - begun > LOST_AFTER - 1.0
-    reaches(several.lab.clients[0], SERVER, deadline=1.0)
+    reaches(several.lab.clients[0], SERVER, deadline=3.0)
     assert states(client) == ["failed", "used"]
     revive(several, FIRST)
     begun = time.monotonic()
@@ -116,7 +117,7 @@ def test_fifo_returns_when_the_first_is_back_for_good(several):
     expect_used(client, FIRST, 8.0)
 
     assert time.monotonic() - begun > 1.5, "one answer is not enough"
-    reaches(several.lab.clients[0], SERVER, deadline=1.0)
+    reaches(several.lab.clients[0], SERVER, deadline=3.0)
     assert states(client) == ["used", "healthy"]
     assert uplink(client)["reconnects"] == 2
     assert first.peer(ONE)["endpoint"] != former
