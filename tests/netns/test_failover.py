@@ -15,7 +15,7 @@ LOST_AFTER = 3.0
 """Periods of a second without an ack."""
 REFUSED_AFTER = 1.0
 """Where a host refuses for a server the next heartbeat tells."""
-NOTICED = 1.0
+NOTICED = 3.0
 """Room for a busy machine."""
 TAKEN_OVER = 3.0
 """Promised is a second once a loss is noticed, which the unit tests of the uplink hold by its own
