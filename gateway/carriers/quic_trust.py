@@ -3,12 +3,15 @@
 The QUIC library brings its own TLS 1.3 and takes no `ssl` context, so keys are read here, as
 root and before the fork, and chains are checked here: as `trust` has it, by `caFile` or by the
 system's authorities, the name only with `secure`. A certificate that is itself in `caFile`
-holds, whoever signed it. A pin is checked by the library, within the handshake.
+holds, whoever signed it. All of it is checked when the handshake is over and before a stream
+is opened, as with tls.
 
 A listener cannot ask for client certificates: the library's server has no such message.
 """
 
 import datetime as dt
+import hashlib
+import hmac
 import ipaddress
 import ssl
 import warnings
@@ -52,6 +55,8 @@ class QuicClientTls:
     alpn: tuple[str, ...]
     secure: bool = False
     authorities: tuple[x509.Certificate, ...] | None = None
+    believed: str = ""
+    """Who `authorities` are, for a message."""
     shown: Shown | None = None
 
     def put_into(self, configuration: QuicConfiguration, host: str) -> None:
@@ -60,22 +65,30 @@ class QuicClientTls:
         configuration.server_name = None if _is_address(name) else name
         configuration.alpn_protocols = list(self.alpn)
         configuration.verify_mode = ssl.CERT_NONE  # `refusal` does that
-        if self.pin:
-            configuration.assert_fingerprint = self.pin.hex()
         if self.shown:
             self.shown.put_into(configuration)
 
     def refusal(self, leaf: bytes | None, chain: Sequence[bytes], host: str) -> str:
         """What is wrong with the certificate (DER) that was shown; empty: nothing."""
-        if self.authorities is None:
+        if self.authorities is None and self.pin is None:
             return ""
         if leaf is None:
             return "no certificate was shown"
+        found = hashlib.sha256(leaf).digest()
+        if self.pin is not None and not hmac.compare_digest(found, self.pin):
+            return f"the certificate is sha256:{found.hex()}, pin says sha256:{self.pin.hex()}"
+        if self.authorities is None:
+            return ""
         try:
             certificate = x509.load_der_x509_certificate(leaf)
             others = [x509.load_der_x509_certificate(one) for one in chain]
             return self._judge(certificate, others, self._wanted(host))
-        except (ValueError, verification.VerificationError) as error:
+        except verification.VerificationError as error:
+            why = str(error).removeprefix("validation failed: ")
+            if "no interior errors" in why:
+                why = "none of these, or of what was sent with it, has signed it"
+            return f"the certificate sha256:{found.hex()} does not hold by {self.believed}: {why}"
+        except ValueError as error:
             return f"the certificate does not hold: {error}"
 
     def _wanted(self, host: str) -> str:
@@ -91,7 +104,7 @@ class QuicClientTls:
         elif not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
             return "the certificate does not hold: it has expired, or is not valid yet"
         if self.secure and not _is_named(leaf, name):
-            return f"the certificate does not hold: it is not for {name}"
+            return f"the certificate does not hold: it is not for {name} (secure=true)"
         return ""
 
 
@@ -140,6 +153,7 @@ def client_tls(
         alpn=tuple(alpn) or ALPN,
         secure=secure,
         authorities=authorities,
+        believed=f"caFile={ca_file}" if ca_file else "the system's authorities (secure=true)",
         shown=_shown(cert_file, key_file) if cert_file else None,
     )
 
