@@ -126,7 +126,7 @@ class Session(Link):
         refusal = self._judge(self.connection)
         if refusal:
             self._flush()  # he shall know who leaves
-            self.close(refusal, "bad-tls")
+            self.close(refusal, "bad-tls", told="the certificate does not hold")
             return
         self.ready = True
         self._idle_since = self.loop.time()
@@ -255,10 +255,10 @@ class Session(Link):
         if self.reason is None and self._hold():
             self.turn()
 
-    def close(self, reason: str = "", what: str = "closed") -> None:
+    def close(self, reason: str = "", what: str = "closed", told: str = "") -> None:
         """Tell the other end, and end."""
         if self.reason is None:
-            self.connection.close(error_code=0, reason_phrase=reason or "closed")
+            self.connection.close(error_code=0, reason_phrase=told or reason or "closed")
             self._flush()
             self.end(reason, what)
 

@@ -231,6 +231,27 @@ def test_whom_a_client_believes(papers, name):
     run(main())
 
 
+def test_who_is_refused_learns_nothing_of_ours(papers, monkeypatch):
+    """Neither our files nor whom we would have believed."""
+    told = []
+    close = Connection.close
+
+    def spied(self, **given):
+        told.append(given["reason_phrase"])
+        close(self, **given)
+
+    monkeypatch.setattr(Connection, "close", spied)
+
+    async def main():
+        async with serving(papers) as served:
+            tls = quic.client_tls(ca_file=papers.stranger)
+            with pytest.raises(CarrierError, match="caFile="):
+                await quic.dial("127.0.0.1", served.port, tls=tls)
+            assert told[0] == "the certificate does not hold"
+
+    run(main())
+
+
 def test_options_that_cannot_be_had_are_named(papers, tmp_path):
     (tmp_path / "no.pem").write_text("none")
     for make, given, text in (
