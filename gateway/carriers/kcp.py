@@ -129,14 +129,16 @@ class _Line:
         self._wire = Wire(sock, make_crypt(options.crypt, options.key), self, _Uncounted())
         conv = int.from_bytes(os.urandom(4), "little")
         self.session = Session(self._wire, remote, conv, options, _Uncounted(), self._ended)
-        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outcome: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     async def answer(self) -> Trunk:
         """The session on it, once the other end has acknowledged a NOP of smux."""
         session = self.session
         session.answered = self._answered
         session.write(HEADER.pack(self._options.smuxver, NOP, 0, 0))
-        await self._outcome
+        failure = await self._outcome
+        if failure is not None:
+            raise CarrierError(failure)
         trunk = mux.client(session, session.carrier, smux_options(self._options))
         await shake(trunk, f"kcp {session.remote}", SMUX_TIMEOUT)
         return trunk
@@ -157,7 +159,7 @@ class _Line:
     def _ended(self, session: Session) -> None:
         self._wire.close()
         if not self._outcome.done():
-            self._outcome.set_exception(CarrierError(session.reason or "ended"))
+            self._outcome.set_result(session.reason or "ended")
 
 
 class _Uncounted:

@@ -329,6 +329,7 @@ class Session(Stream):
             self._wire.send([kcp.farewell(self.conv)], self.address)
         self._tell_ended(self)
         del self._tell_ended
+        self.answered = None
         receiver, self._receiver = self._receiver, None
         if receiver:
             self._loop.call_soon(receiver.on_end, self.reason)

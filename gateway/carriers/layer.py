@@ -181,23 +181,23 @@ async def shake(layer: Layer, where: str, timeout: float) -> None:
     Raises:
         CarrierError: The handshake failed, or took longer than `timeout` seconds.
     """
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[CarrierError | None] = asyncio.get_running_loop().create_future()
 
     def done(error: CarrierError | None) -> None:
-        if future.done():
-            return
-        if error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
+        if not future.done():
+            future.set_result(error)
 
     layer.begin(done)
     try:
         async with deadline(where, timeout):
-            await future
+            failure = await future
     except (CarrierError, asyncio.CancelledError):
         layer.abort()
         raise
+    if failure is not None:
+        layer.abort()
+        # Another one: what is raised refers to us, and we to the first.
+        raise CarrierError(str(failure), failure.what)
 
 
 @asynccontextmanager

@@ -143,7 +143,7 @@ async def _connect(
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise CarrierError(f"{where}: {text_of(error)}", "no-address") from error
-    failure = CarrierError(f"{where}: no address", "no-address")
+    reason, what = f"{where}: no address", "no-address"
     until = loop.time() + timeout
     for number, (family, _, _, _, address) in enumerate(found):
         wait = (until - loop.time()) / (len(found) - number)
@@ -159,21 +159,21 @@ async def _connect(
             sock.connect(address)
         except OSError as error:
             sock.close()
-            failure = CarrierError(f"{where}: {text_of(error)}")
+            reason, what = f"{where}: {text_of(error)}", "failed"
             continue
         line = _Line(sock, (str(address[0]), int(address[1])), configuration, tls, host, options)
         try:
             async with asyncio.timeout(wait):
-                await line.outcome
+                failure = await line.outcome
+            if failure is None:
                 return line.session
+            reason, what = str(failure), failure.what
         except TimeoutError:
-            failure = CarrierError(f"{where}: no answer", "no-answer")
-        except CarrierError as error:
-            failure = error
+            reason, what = f"{where}: no answer", "no-answer"
         finally:
             if not line.session.ready:
                 line.session.close()
-    raise failure
+    raise CarrierError(reason, what)
 
 
 class _Line:
@@ -189,7 +189,7 @@ class _Line:
         options: QuicOptions,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.outcome: asyncio.Future[None] = loop.create_future()
+        self.outcome: asyncio.Future[CarrierError | None] = loop.create_future()
         self._tls = tls
         self._host = host
         self._wire = Wire(sock, options.key, self, _Uncounted())
@@ -223,7 +223,7 @@ class _Line:
     def on_end(self, _session: Session, error: CarrierError) -> None:
         self._wire.close()
         if not self.outcome.done():
-            self.outcome.set_exception(error)
+            self.outcome.set_result(error)
 
     def _judge(self, connection: Connection) -> str:
         shown = connection.get_peercert()

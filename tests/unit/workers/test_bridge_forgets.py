@@ -18,6 +18,7 @@ from carried import until
 
 from gateway.carriers import certificates, pool
 from gateway.carriers.hop import RelayStream
+from gateway.carriers.stream import CarrierError
 from gateway.config.chain_model import ClientTlsSpec, NodeSpec, RelaySpec, ServerTlsSpec
 from gateway.fastpath.frames import pack
 from gateway.linux import memory
@@ -184,6 +185,46 @@ def test_noise_leaves_nothing(run, boss, working, service, certificate, carrier,
                     await garbage(port, said)
                 assert not await gone(before)
         tun.close()
+
+    run(body())
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_dial_that_failed_is_freed(run, carrier):
+    async def body() -> None:
+        dial = dialler(carrier)
+        kind = socket.SOCK_DGRAM if carrier in DATAGRAMS else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, kind) as deaf:  # bound, and nobody listens
+            deaf.bind(("127.0.0.1", 0))
+            with uncollected():
+                before = living()
+                for _ in range(VISITS):
+                    with suppress(CarrierError):
+                        await dial("127.0.0.1", deaf.getsockname()[1], 0.2, None)
+                assert not await gone(before)
+
+    run(body())
+
+
+@pytest.mark.parametrize("carrier", [name for name in CARRIERS if name not in DATAGRAMS])
+@pytest.mark.parametrize("said", [b"none of it" * 10, b"HTTP/1.1 404 Not Found\r\n\r\n"])
+def test_a_dial_that_met_something_else_is_freed(run, carrier, said):
+    async def answer(_reader, writer) -> None:
+        writer.write(said)
+        writer.close()
+
+    async def body() -> None:
+        dial = dialler(carrier)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            with uncollected():
+                before = living()
+                for _ in range(VISITS):
+                    with suppress(CarrierError):
+                        stream = await dial(*server.sockets[0].getsockname(), 5.0, None)
+                        stream.abort()
+                        del stream
+                assert not await gone(before)
 
     run(body())
 
