@@ -95,7 +95,11 @@ def ping(
     wait: float = 1.0,
     fragment: bool = True,
 ) -> Pings:
-    """Ping from `host`; `size` is the ICMP payload, `fragment=False` sets DF."""
+    """Ping from `host`; `size` is the ICMP payload, `fragment=False` sets DF.
+
+    `wait` is for the first answer. Once there was one, `ping` waits one `interval` after the
+    last packet, or twice the longest round trip, and calls the rest lost.
+    """
     command = ["ping", "-q", "-n", "-c", str(count), "-i", f"{interval:g}", "-s", str(size)]
     command += ["-W", f"{wait:g}", *([] if fragment else ["-M", "do"]), address]
     text = host.run(*command, check=False, timeout=count * (interval + wait) + 10.0).stdout

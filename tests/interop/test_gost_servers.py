@@ -57,7 +57,7 @@ def test_our_offload_is_nothing_to_it(stock, offload):
     one, two = net.lab.clients
     linked(net, SERVER, ONE, TWO)
     for host, address in ((one, SERVER), (one, TWO), (net.lab.server, ONE)):
-        assert ping(host, address, count=3, size=1392, fragment=False).received == 3
+        assert ping(host, address, count=3, interval=0.3, size=1392, fragment=False).received == 3
     exchange(one, two, TWO, flows=8)
 
 

@@ -243,7 +243,7 @@ def test_a_bulk_flow_does_not_hold_up_another_client(network):
     bulk = transfer(net.lab.clients[0], net.lab.server, SERVER)
     try:
         wait_for(lambda: bulk.received() > 1 << 24, 20.0, "the bulk flow")
-        assert ping(net.lab.clients[1], SERVER, count=20, wait=2.0).received == 20
+        assert ping(net.lab.clients[1], SERVER, count=20, interval=0.2).received == 20
     finally:
         bulk.near.stop()
         bulk.far.stop()

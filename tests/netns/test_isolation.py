@@ -21,6 +21,9 @@ from traffic import ping, tcp
 
 SERVER, ONE, TWO, THREE = (f"192.168.123.{n}" for n in range(1, 5))
 PINGS = 150
+LATE = 50
+"""Pings that follow, which nobody counts: `ping` ends one interval after its last answer, and calls
+what a busy machine delivers later than that lost."""
 
 
 @pytest.fixture
@@ -40,15 +43,16 @@ def star(network):
 
 
 def pings(host, address):
-    """Start PINGS pings, ten milliseconds apart."""
-    return host.spawn("ping", "-n", "-q", "-c", str(PINGS), "-i", "0.01", "-W", "10", address)
+    """Start PINGS pings that count, ten milliseconds apart."""
+    return host.spawn("ping", "-n", "-c", str(PINGS + LATE), "-i", "0.01", address)
 
 
 def lost(run) -> int:
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", run.output())
-    assert found, run.output()
-    assert int(found[1]) == PINGS
-    return PINGS - int(found[2])
+    """How many of the first PINGS had no answer."""
+    text = run.output()
+    assert f"{PINGS + LATE} packets transmitted" in text
+    answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", text)}
+    return len(set(range(1, PINGS + 1)) - answered)
 
 
 def others_lose(made, server) -> list[int]:

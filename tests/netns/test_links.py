@@ -128,7 +128,7 @@ def test_full_mtu_and_one_byte_more(network, outer, offload):
     all_reach(net, SERVER_6, ONE_6, TWO_6)
     for address in (SERVER, TWO, SERVER_6, TWO_6):
         payload = 1420 - ICMP_HEADERS[6 if ":" in address else 4]
-        full = ping(one, address, count=3, size=payload, fragment=False)
+        full = ping(one, address, count=3, interval=0.3, size=payload, fragment=False)
         assert (full.sent, full.received) == (3, 3), address
         assert refused_locally(one, address, payload + 1) == 1420, address
 
@@ -151,7 +151,7 @@ def test_other_mtus(network, mtu):
     one, two = net.lab.clients
     all_reach(net, SERVER, ONE, TWO)
     for host, address in ((net.lab.server, SERVER), (two, TWO)):
-        full = ping(one, address, count=3, size=mtu - 28, fragment=False)
+        full = ping(one, address, count=3, interval=0.3, size=mtu - 28, fragment=False)
         assert full.received == 3
         exchange(one, host, address, flows=2, size=1 << 20)
 

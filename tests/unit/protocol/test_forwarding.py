@@ -223,7 +223,8 @@ def test_the_scenes_show_every_decision(verdict: Verdict, reason: DropReason | N
         decision = decide_udp(scene.segment, scene.source, table, Role.SERVER, source_check=True)
         return (decision.verdict, decision.reason) == (verdict, reason)
 
-    find(scenes(), shown, settings=settings(max_examples=5000, phases=[Phase.generate]))
+    enough = settings(max_examples=100_000, phases=[Phase.generate], database=None)
+    find(scenes(), shown, settings=enough)
 
 
 @pytest.mark.parametrize(("reasons", "texts"), [(DropReason, DROP_TEXT), (Refusal, REFUSAL_TEXT)])
