@@ -117,6 +117,7 @@ class Loop:
 
     def run_until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Turn until `done` or the time is over; whether it was done."""
+        self._read_clocks()  # the last turn may be long ago
         end = self.now + seconds
         while not done():
             if self.now >= end:

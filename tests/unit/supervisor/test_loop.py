@@ -80,6 +80,20 @@ def test_a_handler_may_unwatch_another() -> None:
     assert len(called) == 1
 
 
+def test_run_until_begins_now_and_not_with_the_last_turn() -> None:
+    loop = Loop()
+    loop.now -= 100.0
+    asked: list[None] = []
+
+    def third_time() -> bool:
+        asked.append(None)
+        loop.call_in(0.0, lambda: None)
+        return len(asked) == 3
+
+    assert loop.run_until(third_time, 5.0)
+    loop.close()
+
+
 def test_run_until_gives_up() -> None:
     """And says so."""
     loop = Loop()
