@@ -82,7 +82,7 @@ def test_a_handler_may_unwatch_another() -> None:
 
 def test_run_until_begins_now_and_not_with_the_last_turn() -> None:
     loop = Loop()
-    loop.now -= 100.0
+    loop._now -= 100.0
     asked: list[None] = []
 
     def third_time() -> bool:
