@@ -9,8 +9,10 @@ a failure: the gate sets it, so that a suite nobody can run is not taken for a g
 Words are the conditions below and the programs of `PROGRAMS`.
 """
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -24,8 +26,9 @@ from gateway.linux import landlock
 
 PROGRAMS = frozenset(
     {
-        "ethtool", "gost", "ip", "iperf3", "iptables", "nft", "nmap", "nsenter", "ping", "ss",
-        "redis-server", "sudo", "tc", "tcpdump", "unshare",
+        "ethtool", "gost", "ip", "ip6tables-legacy", "ip6tables-nft", "iperf3", "iptables",
+        "iptables-legacy", "iptables-nft", "nft", "nmap", "nsenter", "ping", "redis-server",
+        "setpriv", "ss", "sudo", "tc", "tcpdump", "unshare",
     }
 )  # fmt: skip
 
@@ -82,6 +85,18 @@ def lack_netns() -> str:
     return failure("ip", "netns", "delete", name) or reason
 
 
+def lack_ipv6() -> str:
+    """The loopback interface has its IPv6 address."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return f"::1 on the loopback interface: {error.strerror}"
+        raise
+    return ""
+
+
 def lack_clang() -> str:
     """Clang compiles with ThreadSanitizer, and the result runs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -121,6 +136,7 @@ CONDITIONS: dict[str, Callable[[], str]] = {
     "root": lack_root,
     "tun": lack_tun,
     "netns": lack_netns,
+    "ipv6": lack_ipv6,
     "clang": lack_clang,
     "landlock": lack_landlock,
     "landlock-signals": lack_landlock_signals,

@@ -331,9 +331,7 @@ def test_own_nat_makes_lans_reachable_where_the_host_forwards(client):
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
 def test_the_recipes_rule_is_seen(client, program):
     """`-s NET ! -o tun0 -j MASQUERADE`, whichever iptables wrote it."""
-    for one in (program, program.replace("ip", "ip6", 1)):
-        if client.run("sh", "-c", f"command -v {one}", check=False).returncode:
-            pytest.skip(f"{one} is not on the PATH")
+    need(program, program.replace("ip", "ip6", 1))
     client.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
     assert reachable(client, legacy=inside(client, lan.read_legacy)) == ()
     if client.run(program, "-t", "nat", "-S", check=False).returncode:

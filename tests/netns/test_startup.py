@@ -1,7 +1,5 @@
 """What keeps a gateway from starting: one line that names the remedy, and nothing left."""
 
-import shutil
-
 import pytest
 from needs import need
 from networks import GATEWAY, reaches
@@ -60,8 +58,7 @@ def test_a_missing_device_file(lonely):
 
 
 def test_a_missing_privilege(lonely):
-    if shutil.which("setpriv") is None:
-        pytest.skip("needs setpriv")
+    need("setpriv")
     drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
     line = refused(lonely, *drop, GATEWAY, "-L", URL)
     assert "CAP_NET_ADMIN" in line
