@@ -39,10 +39,16 @@ __all__ = ["GREETING", "GREETINGS"]
 
 KCP = variants(gateway.protocol.kcp)
 FEC = variants(gateway.protocol.fec)
+# For what a compiled module keeps to itself.
+KCP_SOURCE, FEC_SOURCE = KCP[1:], FEC[1:]
 
 
 def names(module):
     return "source" if module.__name__.endswith("_as_source") else "installed"
+
+
+def pattern(size, seed=1):
+    return bytes((seed + number * number // 7) & 0xFF for number in range(size))
 
 
 def an_end(module=gateway.protocol.kcp, *, send=256, receive=256, **options):
