@@ -1,3 +1,5 @@
+"""KCP: exact segments, what arrives in which order, greetings, and what is no KCP."""
+
 from contextlib import suppress
 
 import pytest
@@ -10,6 +12,7 @@ from unit.protocol.kcp_worlds import (
     GREETING,
     GREETINGS,
     KCP,
+    KCP_SOURCE,
     MSS,
     PUSH,
     ROOM,
@@ -18,15 +21,13 @@ from unit.protocol.kcp_worlds import (
     Way,
     an_end,
     names,
+    pattern,
     run,
     segment,
     segments,
 )
 
-from gateway.protocol.kcp_congestion import FLOOR, START, Congestion
 from gateway.protocol.wire import WireError
-
-pytestmark = pytest.mark.parametrize("module", KCP, ids=names)
 
 PATHS = {
     "clean": {},
@@ -38,8 +39,9 @@ PATHS = {
 }
 
 
-def pattern(size, seed=1):
-    return bytes((seed + number * number // 7) & 0xFF for number in range(size))
+@pytest.fixture(scope="module", params=KCP, ids=names)
+def module(request):
+    return request.param
 
 
 def test_the_bytes_of_a_first_segment(module):
@@ -199,156 +201,6 @@ def test_the_greeting_comes_with_the_first_packets_only(module):
     assert greeted == [GREETING] * GREETINGS
 
 
-def times_sent(end, until, answer=None):
-    """When segment 0 leaves, up to a time."""
-    sent, now = [], 0.0
-    while now < until:
-        sent += [round(now, 3) for cmd, *_ in segments(end.flush(now)) if cmd == PUSH]
-        now = max(now, end.due())
-    return sent
-
-
-@pytest.mark.parametrize(
-    ("nodelay", "expected"),
-    [
-        (False, [0.0, 0.2, 0.6, 1.2, 2.0, 3.0]),
-        (True, [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.7, 3.5]),
-    ],
-)
-def test_each_retry_waits_longer(module, nodelay, expected):
-    end = an_end(module, nodelay=nodelay)
-    end.write(b"x")
-    assert times_sent(end, 3.6) == expected
-
-
-def test_the_twentieth_transmission_is_the_last_hope(module):
-    end = an_end(module)
-    end.write(b"x")
-    now = 0.0
-    for number in range(20):
-        assert not end.dead, number
-        assert len(end.flush(now)) == 1
-        now = end.due()
-    assert end.dead
-
-
-@pytest.mark.parametrize(("nodelay", "least"), [(False, 0.1), (True, 0.03)])
-def test_a_short_way_does_not_make_the_time_out_shorter_than_that(module, nodelay, least):
-    end = an_end(module, nodelay=nodelay)
-    for sn in range(20):
-        end.write(b"x")
-        ((_, _, ts, *_),) = segments(end.flush(sn))
-        end.receive(segment(ACK, sn=sn, ts=ts, una=sn + 1), sn + 0.001)
-    assert end.srtt == pytest.approx(0.001)
-    assert end.rto == pytest.approx(least)
-
-
-def test_the_time_out_follows_the_way(module):
-    end = an_end(module)
-    end.write(b"x")
-    ((_, _, ts, *_),) = segments(end.flush(1.0))
-    end.receive(segment(ACK, sn=0, ts=ts), 1.4)
-    assert end.srtt == pytest.approx(0.4)
-    assert end.rto == pytest.approx(0.4 + 4 * 0.2)
-
-
-def test_a_repeated_one_measures_nothing_unless_the_answer_says_which(module):
-    end = an_end(module)
-    end.write(b"x")
-    end.flush(1.0)
-    assert len(end.flush(1.2)) == 1
-    end.receive(segment(ACK, sn=0, ts=1000), 1.25)
-    assert end.srtt == 0
-    assert end.owed == 0
-
-
-def sent_numbers(packets):
-    return [sn for cmd, _, _, sn, _, _ in segments(packets) if cmd == PUSH]
-
-
-def test_what_later_ones_overtook_is_sent_again(module):
-    end = an_end(module, reorder=3)
-    end.write(pattern(6 * MSS))
-    assert sent_numbers(end.flush(1.0)) == list(range(6))
-    for sn in (1, 2):
-        end.receive(segment(ACK, sn=sn, ts=1000), 1.001)
-    assert sent_numbers(end.flush(1.001)) == []
-    end.receive(segment(ACK, sn=3, ts=1000), 1.001)
-    assert sent_numbers(end.flush(1.001)) == [0]
-    assert (end.resent, end.timeouts) == (1, 0)
-
-
-def test_one_overtaken_is_sent_again_a_little_later(module):
-    end = an_end(module, reorder=3)
-    end.write(pattern(2 * MSS))
-    end.flush(1.0)
-    end.receive(segment(ACK, sn=1, ts=1000), 1.004)
-    assert sent_numbers(end.flush(1.004)) == []
-    assert end.due() == pytest.approx(1.0 + 1.25 * 0.004 + 0.005)
-    assert sent_numbers(end.flush(end.due())) == [0]
-
-
-def test_kin_that_does_not_answer_gets_the_last_one_again(module):
-    end = an_end(module)
-    end.receive(segment(TELL, sn=GREETING), 0.9)
-    end.write(b"x")
-    end.flush(1.0)
-    end.receive(segment(ACK, sn=0, ts=1000, una=1), 1.004)
-    end.write(pattern(3 * MSS))
-    assert sent_numbers(end.flush(2.0)) == [1, 2, 3]
-    assert end.due() == pytest.approx(2.0 + 2 * 0.004 + 0.01)
-    now = end.due()
-    assert sent_numbers(end.flush(now)) == [3]
-    end.receive(segment(ACK, sn=3, ts=int(now * 1000), una=1), now + 0.004)
-    assert sent_numbers(end.flush(now + 0.004)) == [1, 2]
-    assert end.timeouts == 0
-
-
-def test_the_last_one_is_not_sent_again_for_ever(module):
-    end = an_end(module)
-    end.receive(segment(TELL, sn=GREETING), 0.9)
-    end.write(b"x")
-    assert times_sent(end, 0.7) == [0.0, 0.01, 0.02, 0.22, 0.62]
-
-
-def test_a_path_that_mixes_is_given_more_patience(module):
-    one, two = an_end(module), an_end(module)
-    data = pattern(400 * MSS)
-    one.write(data)
-    got = bytearray()
-
-    def whole():
-        got.extend(b"".join(two.read()))
-        return len(got) >= len(data)
-
-    run((one, two), Way(1, delay=0.02, jitter=0.004), until=whole)
-    assert one.resent < 80
-
-
-def test_a_closed_window_is_asked_for_and_told(module):
-    end = an_end(module)
-    end.receive(segment(TELL, wnd=0), 1.0)
-    end.write(b"x")
-    assert end.flush(1.0) == []
-    assert end.due() == 1.5
-    assert [cmd for cmd, *_ in segments(end.flush(1.5))] == [ASK]
-    assert end.flush(1.6) == []
-    assert end.due() == pytest.approx(2.25)
-    end.receive(segment(TELL, wnd=1), 2.0)
-    assert sent_numbers(end.flush(2.0)) == [0]
-
-
-def test_a_window_that_opens_is_told(module):
-    end = an_end(module, receive=2)
-    for sn in (0, 1):
-        end.receive(segment(PUSH, sn=sn, data=b"x"), 1.0)
-    assert [(cmd, wnd) for cmd, wnd, *_ in segments(end.flush(1.0))] == [(ACK, 0)]
-    assert end.read() == [b"x", b"x"]
-    assert [(cmd, wnd) for cmd, wnd, *_ in segments(end.flush(1.0))] == [(TELL, 2)]
-    end.receive(segment(ASK), 1.0)
-    assert [(cmd, wnd) for cmd, wnd, *_ in segments(end.flush(1.0))] == [(TELL, 2)]
-
-
 def test_what_was_recovered_says_nothing_of_now(module):
     end = an_end(module)
     end.write(b"x")
@@ -359,9 +211,8 @@ def test_what_was_recovered_says_nothing_of_now(module):
     assert end.peer_window == 32
 
 
+@pytest.mark.parametrize("module", KCP_SOURCE, ids=names)
 def test_numbers_go_on_beyond_32_bits(module):
-    if names(module) == "installed":
-        pytest.skip("its numbers cannot be set: the source is tried")
     one, two = an_end(module), an_end(module)
     one._una = one._next = two.arrivals.expected = 2**32 - 10
     data = pattern(60 * MSS)
@@ -422,70 +273,3 @@ def test_noise_raises_wire_errors_only_and_is_bounded(module, packets):
     assert len(end.read()) <= 16
     assert end.owed <= 5
     assert all(len(packet) <= ROOM for packet in end.flush(now))
-
-
-def rounds(congestion, number, *, rtt, loss=0.0, per_round=200):
-    """So many rounds in which the window was used."""
-    order = getattr(congestion, "seen", 0)
-    for _ in range(number):
-        for _ in range(per_round):
-            congestion.acked(1)
-        congestion.lost(int(per_round * loss / (1 - loss)))
-        congestion.limiting()
-        congestion.measured(rtt, order / 1000)
-        order += 1
-        congestion.turn(order, order)
-    congestion.seen = order
-    return congestion.window
-
-
-def test_the_window_grows_fast_to_its_limit(module):
-    assert rounds(Congestion(2048), 6, rtt=0.05) == 2048
-
-
-def test_the_window_stops_where_a_queue_grows(module):
-    congestion = Congestion(2048)
-    before = rounds(congestion, 3, rtt=0.05)
-    assert before == START * 8
-    assert rounds(congestion, 1, rtt=0.1) < before
-
-
-def test_patience_is_no_queue(module):
-    congestion = Congestion(2048, patience=0.03)
-    rounds(congestion, 1, rtt=0.001)
-    assert rounds(congestion, 6, rtt=0.03) == 2048
-    congestion.answered_at_once()
-    assert rounds(congestion, 1, rtt=0.03) < 2048
-
-
-def test_random_loss_does_not_matter(module):
-    assert rounds(Congestion(2048), 8, rtt=0.05, loss=0.08) == 2048
-
-
-def test_heavy_loss_does(module):
-    congestion = Congestion(2048)
-    rounds(congestion, 8, rtt=0.05)
-    assert rounds(congestion, 60, rtt=0.05, loss=0.4) <= 64
-
-
-def test_runs_lost_now_and_then_are_no_heavy_loss(module):
-    congestion = Congestion(2048)
-    rounds(congestion, 8, rtt=0.05)
-    for _ in range(30):
-        congestion.lost(45)
-        assert rounds(congestion, 5, rtt=0.05) == 2048
-
-
-def test_it_never_falls_below_what_stock_has(module):
-    congestion = Congestion(2048)
-    rounds(congestion, 1, rtt=0.01)
-    assert rounds(congestion, 50, rtt=2.0, loss=0.5) == FLOOR
-
-
-def test_a_window_that_is_not_used_does_not_grow(module):
-    congestion = Congestion(2048)
-    for order in range(20):
-        congestion.acked(1)
-        congestion.measured(0.05, order)
-        congestion.turn(order, order + 1)
-    assert congestion.window == START
