@@ -15,6 +15,7 @@ from hosts import Host
 from lab import SERVER_IPV4
 from needs import need
 from netns.resolved import Resolved
+from netns.test_lifecycle import saved
 from netns.test_surroundings import changed, everything
 from networks import Gateway, Network, reaches
 from programs import wait_for
@@ -175,6 +176,7 @@ def test_everything_is_there_again_and_everybody_returns(net, resolved):
     assert resolved.servers(host) == {"tun0": "9.9.9.9"}
     assert hosts(server) == HOSTS
 
+    wait_for(lambda: saved(net, server) == 4, 10.0, "the table to be saved")
     kill(server)
     assert {"routes", "settings", "dns"} <= set(changed(host, before, resolved))
     server.restart()
@@ -189,7 +191,7 @@ def test_everything_is_there_again_and_everybody_returns(net, resolved):
     assert server.service()["refusals"] == dict.fromkeys(server.service()["refusals"], 0)
     assert all(client.process.status is None for client in clients)
     wait_for(lambda: server.status()["health"] == "healthy", 5.0, "its health")
-    assert steps(net) == ["preUp", "postUp", "preUp", "postUp"]
+    wait_for(lambda: steps(net) == ["preUp", "postUp"] * 2, 5.0, "its commands to have run")
 
     assert server.stop() == 0
     assert changed(host, before, resolved) == []
