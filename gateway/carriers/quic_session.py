@@ -8,6 +8,7 @@ A paused stream keeps a little; then the whole connection takes no more, and so 
 end no credit.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import Protocol
 
 from qh3.quic import events
 
+from gateway.carriers.openings import Openings
 from gateway.carriers.quic_core import TROUBLES, Connection
 from gateway.carriers.quic_link import Link
 from gateway.carriers.quic_stream import CLOSE_TIME, Buffer, QuicStream
 from gateway.carriers.quic_wire import Address, Wire
 from gateway.carriers.stream import Accept, CarrierError
+from gateway.protocol.wire import WireError
 
 IDLE_TIME = 60.0
 """Seconds an accepted connection lives without a stream."""
@@ -80,6 +83,7 @@ class Session(Link):
         self._crowded: set[QuicStream] = set()
         self._idle_since = 0.0
         self._let_in = 0
+        self._openings = Openings(asyncio.get_running_loop().time())
         super().__init__(
             wire, connection, address,
             connected=connected, keepalive=keepalive, is_server=accept is not None,
@@ -156,6 +160,11 @@ class Session(Link):
 
     def _accept_one(self, sid: int) -> QuicStream | None:
         """A stream the other end has opened. Those that are none of ours are not heard."""
+        try:
+            self._openings.count(asyncio.get_running_loop().time())
+        except WireError as error:
+            self.close(str(error), "bad-quic")
+            return None
         stream = QuicStream(self, sid)
         if self._accept is None or sid % 4 or len(self._streams) >= self._max_streams:
             with suppress(*TROUBLES):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from carried import Served, Taker, run, until
 
-from gateway.carriers import quic, quic_door, quic_link
+from gateway.carriers import openings, quic, quic_door, quic_link
 from gateway.carriers.quic import QuicOptions
 from gateway.carriers.quic_core import Connection, configure
 from gateway.carriers.quic_doubling import Doubling
@@ -441,6 +441,29 @@ def test_a_thousand_streams_leave_nothing_behind(papers):
             await until(lambda: descriptors() <= before)
 
     run(main(), deadline=90)
+
+
+def test_who_opens_and_ends_streams_without_end_is_ended(papers, monkeypatch):
+    monkeypatch.setattr(openings, "MOST_OPENED", 20)
+    monkeypatch.setattr(openings, "OPENED_A_SECOND", 0)
+
+    async def main():
+        async with serving(papers) as served, dialled(served.port) as (stream, taker):
+            stream.write(b"x")
+            _, got = await served.next()
+            for _ in range(19):
+                more = await quic.dial("127.0.0.1", served.port)
+                more.write(b"x")
+                await served.next()
+                more.abort()
+            assert not got.ends
+            last = await quic.dial("127.0.0.1", served.port)
+            last.write(b"x")
+            assert await got.ended() == "quic: opens too many streams"
+            await taker.ended()
+            assert served.streams == []
+
+    run(main())
 
 
 def test_first_keys_are_those_of_the_standard():
