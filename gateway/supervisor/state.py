@@ -63,7 +63,8 @@ class StateFile:
         `named`: the directory is the operator's choice, not the program's own.
         """
         self._path = directory / f"{quote(instance)}.json"
-        self._usable = self._prepare(directory, owner, named=named)
+        self._usable = True
+        self._prepare(directory, owner, named=named)
         self.saved = self._load(owner)
         self.key = self.saved.key if self.saved is not None else new_key()
 
@@ -98,12 +99,11 @@ class StateFile:
         except OSError as error:
             self._unusable(error)
 
-    def _prepare(self, directory: Path, owner: Owner | None, *, named: bool) -> bool:
+    def _prepare(self, directory: Path, owner: Owner | None, *, named: bool) -> None:
         try:
             claim_directory(directory, 0o700, owner, named=named)
         except OSError as error:
-            return self._unusable(error)
-        return True
+            self._unusable(error)
 
     def _load(self, owner: Owner | None) -> SavedState | None:
         try:
@@ -121,10 +121,11 @@ class StateFile:
             return None
         return saved
 
-    def _unusable(self, error: OSError) -> bool:
+    def _unusable(self, error: OSError) -> None:
+        if not self._usable:
+            return  # a directory that cannot be used has no file that can be read, either
         self._usable = False
         event(
             _log, logging.WARNING, "no-state", file=self._path, error=error.strerror,
             text="peers will not survive a restart; set GATEWAY_STATE_DIR",
         )  # fmt: skip
-        return False

@@ -1,6 +1,9 @@
 import stat
 from pathlib import Path
 
+import pytest
+
+from gateway.log import setup
 from gateway.protocol.peer import PeerState
 from gateway.supervisor.state import StateFile, state_directory
 
@@ -32,13 +35,15 @@ def test_damaged_is_no_state(tmp_path: Path) -> None:
         assert len(state.key) == 32
 
 
-def test_unusable_directory_is_survived(tmp_path: Path) -> None:
-    """Peers are then lost at a restart, nothing else."""
+def test_unusable_directory_is_survived(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Peers are then lost at a restart, nothing else; it is said once."""
+    setup("info")
     (tmp_path / "file").write_text("")
     state = StateFile(tmp_path / "file" / "deep", "x", None)
     state.save({})
 
     assert state.saved is None
+    assert capfd.readouterr().err.count("event=no-state") == 1
 
 
 def test_where() -> None:
