@@ -40,6 +40,7 @@ from gateway.workers.base import Place
 from gateway.workers.bridge_base import Bridge
 from gateway.workers.bridge_carriers import DialCarrier
 from gateway.workers.bridge_crossing import Crossing
+from gateway.workers.bridge_hosts import is_literal
 from gateway.workers.bridge_leg import Leg
 from gateway.workers.bridge_marked import MarkedSockets
 from gateway.workers.bridge_race import first_of
@@ -302,7 +303,7 @@ class ChainBridge(Bridge):
 
     async def _look_up(self, host: str) -> None:
         """Ask for a name; what it stood for before is kept where nobody answers."""
-        if _is_literal(host):
+        if is_literal(host):
             self._addresses[host] = (host,)
             return
         loop = asyncio.get_running_loop()
@@ -315,7 +316,10 @@ class ChainBridge(Bridge):
 
     async def _prepare(self, leg: Leg, address: str, node: PreparedNode) -> None:
         host, _, zone = address.partition("%")
-        scope = socket.if_nametoindex(zone) if zone and not zone.isdecimal() else int(zone or 0)
+        try:
+            scope = socket.if_nametoindex(zone) if zone and not zone.isdecimal() else int(zone or 0)
+        except OSError:
+            raise CarrierError(f"{node.spec.label}: there is no interface {zone}") from None
         self._queries += 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._prepared[self._queries] = future
@@ -366,11 +370,3 @@ def _request(address: Address, node: NodeSpec, *, udp: bool) -> Request:
 
 def _text(address: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]) -> str:
     return str(address[0])
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

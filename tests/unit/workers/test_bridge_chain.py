@@ -469,3 +469,17 @@ def test_a_name_is_looked_up_and_asked_about_by_address(run, boss, working, serv
         tun.close()
 
     run(body())
+
+
+def test_an_interface_that_is_gone_is_told(run, boss, working):
+    async def body() -> None:
+        chief, uplink = boss(), Uplink()
+        there = hop(node(1, "fe80::1%nosuch0"))
+        async with chain(chief, working, uplink, Address("", 1), there):
+            uplink.send(b"wake")
+            await chief.until(lambda: "waiting" in states(chief))
+            assert "there is no interface nosuch0" in chief.all(LegFigures)[-1].error
+            assert not chief.all(Dialling)
+        uplink.close()
+
+    run(body())
