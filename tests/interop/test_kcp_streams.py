@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from carried import Counts, Taker, run
 from needs import need
-from unit.carriers.test_kcp import bad_way
+from unit.carriers.kcp_ends import bad_way
 
 from gateway.carriers import kcp
 from gateway.carriers.stream import CarrierError
