@@ -52,7 +52,8 @@ class Hub:
         """`clock` gives this turn's CLOCK_BOOTTIME."""
         self.peers = PeerTable()
         self.refusals: Counter[Refusal] = Counter()
-        self.changed = False
+        self.changed: Callable[[], None] = lambda: None
+        """Hears that `export` has something new to say."""
         self.acks = acks
         self.admission = admission
         self.traffic = traffic
@@ -76,7 +77,8 @@ class Hub:
                 judged = self.lans.judge(punted, endpoint, self.peers, now)
                 if judged is not None:
                     answers.append((endpoint, punted.local, judged[0]))
-                    self.changed |= judged[1]
+                    if judged[1]:
+                        self.changed()
                     peer = self.peers.at_endpoint(endpoint)
                     if peer is not None:  # it follows a heartbeat and must not renew the lease too
                         self.traffic.confirm(peer.slot)
@@ -90,7 +92,7 @@ class Hub:
         """End leases, look at some counters. A few times a second."""
         self.traffic.sweep(now)
         if self.lans.reconsider(self.peers, now):
-            self.changed = True
+            self.changed()
             self._publish()
         due = self.peers.due()
         if due is None or due > now:
@@ -273,7 +275,7 @@ class Hub:
         return False
 
     def _apply(self, changes: Changes) -> None:
-        self.changed = True
+        self.changed()
         self.traffic.end(changes.gone)
         self._vouching.end(changes.gone)
         self._networks.apply(changes)

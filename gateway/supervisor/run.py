@@ -37,9 +37,9 @@ from gateway.supervisor.service import TunService
 from gateway.supervisor.sourcing import Sourcing
 from gateway.supervisor.state import (
     STATE_DIRECTORY_VARIABLE,
-    WRITE_DELAY,
     WRITE_INTERVAL,
     StateFile,
+    Writing,
     state_directory,
 )
 from gateway.supervisor.steward import Steward
@@ -123,10 +123,13 @@ class Instance:
         stack = self._stack
         stack.callback(self.loop.drop_timers)  # commands of the end turn the loop once more
         stack.callback(self._save, last=True)
+        writing = Writing(self.loop, self._save)
         for service in self.services:
             stack.callback(service.stop)
             service.host.start(self.loop, self._leftovers)
             service.start(self.loop, self.children, self._sourcing.resolving)
+            if service.hub is not None:
+                service.hub.changed = writing.changed
             self._sourcing.begin(service)
             self._restore(service)
         stack.callback(self._stop_children)
@@ -141,8 +144,7 @@ class Instance:
             self._run(service, "postUp", give_up=lambda: self.loop.stopping)
             stack.callback(self._run, service, "preDown")
         self.loop.call_every(SAMPLE_INTERVAL, self._sample)
-        self.loop.call_every(WRITE_DELAY, self._save_if_changed)
-        self.loop.call_every(WRITE_INTERVAL, self._save)
+        self.loop.call_every(WRITE_INTERVAL, writing.changed)  # leases do, all the time
         self._announce()
 
     def status(self) -> Status:
@@ -249,15 +251,10 @@ class Instance:
             [member.pid for member in self.children.members if member.pid], self.loop.now
         )
 
-    def _save_if_changed(self) -> None:
-        if any(service.hub is not None and service.hub.changed for service in self.services):
-            self._save()
-
     def _save(self, *, last: bool = False) -> None:
         states = {}
         for service in self.services:
             if service.hub is not None:
-                service.hub.changed = False
                 states[service.config.name] = service.hub.export(self.loop.boot)
         if states:
             self._state.save(states, last=last)

@@ -9,7 +9,8 @@ only), and the key of the passphrase digests, never a passphrase.
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -24,12 +25,15 @@ from gateway.log import event, get_logger
 from gateway.protocol.instances import quote
 from gateway.protocol.peer import PeerState
 from gateway.supervisor.admission import KEY_BYTES, new_key
+from gateway.supervisor.loop import Loop
 
 FILE_VERSION = 1
 DEFAULT_DIRECTORY = "/var/lib/gateway"
 STATE_DIRECTORY_VARIABLE = "GATEWAY_STATE_DIR"
-WRITE_DELAY = 2.0
-"""Seconds between a change and the write that includes it and all others until then."""
+WRITE_DELAY = 0.1
+"""Seconds between a change and its write: those that come together are in one."""
+WRITE_GAP = 2.0
+"""Seconds between two writes at least, however much changes."""
 WRITE_INTERVAL = 60.0
 """Seconds between two writes while nothing changes but the leases."""
 LONGEST_DOWN = 24 * 3600.0
@@ -129,3 +133,29 @@ class StateFile:
             _log, logging.WARNING, "no-state", file=self._path, error=error.strerror,
             text="peers will not survive a restart; set GATEWAY_STATE_DIR",
         )  # fmt: skip
+
+
+class Writing:
+    """When the file is written while the program runs: soon after a change, not too often.
+
+    So a supervisor that is killed forgets the last `WRITE_DELAY` at best, and never more
+    than the last `WRITE_GAP`.
+    """
+
+    def __init__(self, loop: Loop, write: Callable[[], None]) -> None:
+        self._loop = loop
+        self._write = write
+        self._written = -inf
+        self._waits = False
+
+    def changed(self) -> None:
+        """There is something to be written."""
+        if not self._waits:
+            self._waits = True
+            wait = max(WRITE_DELAY, self._written + WRITE_GAP - self._loop.now)
+            self._loop.call_in(wait, self._on_time)
+
+    def _on_time(self) -> None:
+        self._waits = False
+        self._written = self._loop.now
+        self._write()

@@ -114,3 +114,17 @@ def test_whom_a_carrier_brings_is_named_by_true_address(caplog: pytest.LogCaptur
         "endpoint": "203.0.113.7:9",
         "carrier": None,
     }
+
+
+def test_what_a_restart_must_know_is_told() -> None:
+    """Who comes and who goes; a renewal is nothing new."""
+    clock = Clock()
+    hub = make(clock)
+    told: list[int] = []
+    hub.changed = lambda: told.append(len(hub.peers))
+    hub.on_punts([heartbeat(1)], clock.now)
+    assert told == [1]
+    hub.on_punts([heartbeat(1)], clock.now + 1.0)
+    assert told == [1]
+    hub.leave(next(iter(hub.peers)).endpoint, clock.now + 2.0)
+    assert told == [1, 0]

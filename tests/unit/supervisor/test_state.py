@@ -1,11 +1,18 @@
 import stat
+from bisect import bisect_left
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.log import setup
 from gateway.protocol.peer import PeerState
-from gateway.supervisor.state import StateFile, state_directory
+from gateway.supervisor.loop import Loop
+from gateway.supervisor.state import WRITE_DELAY, WRITE_GAP, StateFile, Writing, state_directory
 
 
 def test_written_and_read_again(tmp_path: Path) -> None:
@@ -51,3 +58,41 @@ def test_where() -> None:
     assert state_directory({"GATEWAY_STATE_DIR": "/a", "STATE_DIRECTORY": "/b"}) == Path("/a")
     assert state_directory({"STATE_DIRECTORY": "/b:/c"}) == Path("/b")
     assert state_directory({}) == Path("/var/lib/gateway")
+
+
+class Hours:
+    """A loop whose time is told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def call_in(self, seconds: float, call: Callable[[], None]) -> None:
+        self._due.append((self.now + seconds, call))
+
+    def go_on(self, to: float) -> None:
+        """Call what is due until then."""
+        while (due := min(self._due, default=(to, None))) < (to,):
+            self._due.remove(due)
+            self.now, call = due
+            call()
+        self.now = to
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=200))
+def test_written_soon_after_a_change_and_not_too_often(times: list[float]) -> None:
+    hours = Hours()
+    written: list[float] = []
+    writing = Writing(cast("Loop", hours), lambda: written.append(hours.now))
+    changes = [hours.now + time for time in sorted(times)]
+    for change in changes:
+        hours.go_on(change)
+        writing.changed()
+    hours.go_on(hours.now + 100.0)
+
+    assert written[0] == changes[0] + WRITE_DELAY
+    assert all(after - before > WRITE_GAP - 1e-6 for before, after in pairwise(written))
+    for change in changes:
+        after = written[bisect_left(written, change)]
+        assert after - change < WRITE_GAP + 1e-6
+    assert len(written) <= len(changes), "nothing is written that did not change"
