@@ -122,7 +122,7 @@ class Instance:
         gc.freeze()
         stack = self._stack
         stack.callback(self.loop.drop_timers)  # commands of the end turn the loop once more
-        stack.callback(self._save, last=True)
+        saving = stack.enter_context(ExitStack())
         writing = Writing(self.loop, self._save)
         for service in self.services:
             stack.callback(service.stop)
@@ -132,6 +132,7 @@ class Instance:
                 service.hub.changed = writing.changed
             self._sourcing.begin(service)
             self._restore(service)
+        saving.callback(self._save, last=True)  # sooner it would drop who is not restored yet
         stack.callback(self._stop_children)
         self._sourcing.start(self.children, self._forget_services)
         for service in self.services:
