@@ -303,7 +303,7 @@ class RelayBridge(Bridge):
         self.reject(entrance, "unreachable", Status.NETWORK_UNREACHABLE)
 
     def _take_place(self, entrance: Entrance) -> bool:
-        """The stranger becomes a guest; false: there is no place, and he is told so."""
+        """The stranger becomes a guest; false: there is no place, here or with his carrier."""
         client = entrance.user if self._parts.auth else entrance.stream.remote.host
         lacking = self._guests.lacks(client)
         if lacking and not self._make_room(client if lacking == "client-full" else None):
@@ -312,7 +312,7 @@ class RelayBridge(Bridge):
         self._forget_stranger(entrance)
         self._guests.enter(entrance, client)
         entrance.stream.prove()
-        return True
+        return self._guests.client_of(entrance) is not None
 
     def _make_room(self, client: str | None) -> bool:
         """End the oldest led stream, of this client if one is given, that never had an answer."""

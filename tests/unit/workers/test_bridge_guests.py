@@ -2,41 +2,20 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import suppress
 
-import pytest
+from unit.workers.relays import relay
 
-from gateway.carriers import kcp, mux, tcp
-from gateway.carriers.sockets import SocketOptions
 from gateway.carriers.stream import Stream
 from gateway.fastpath.frames import pack
 from gateway.protocol.bridge_messages import StreamEnded
 from gateway.protocol.relay import Address, Request, Status
-from gateway.protocol.relay_access import Own
 from gateway.workers import bridge_entrance
 from gateway.workers.bridge_entrance import HELD_FREELY
-from gateway.workers.bridge_relay import RelayBridge, RelayParts
 
 OK = bytes((1, Status.OK, 0, 0))
 FULL = bytes((1, Status.UNAVAILABLE, 0, 0))
 HOSTS = [f"127.0.0.{number}" for number in range(2, 8)]
-
-
-async def listen(sock, accept, counts):
-    return await tcp.listen(sock, accept, counts=counts)
-
-
-@asynccontextmanager
-async def relay(boss, working, tun, *, listener=None, **parts):
-    listener = listener or socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    own = (Own("", tun.port, "127.0.0.1"),)
-    given = RelayParts(listener, listen, read_timeout=15.0, auth=False, own=own)
-    bridge = RelayBridge(boss.place, replace(given, **parts))
-    async with working(boss, bridge):
-        bridge.port = port
-        yield bridge
 
 
 async def closed(writer) -> None:
@@ -82,7 +61,7 @@ class Client:
 def test_one_host_has_half_of_the_places(run, boss, working, service):
     async def body() -> None:
         tun, chief = service(lambda data: data), boss()
-        async with relay(chief, working, tun, clients=4) as bridge:
+        async with relay(chief, working, [tun], clients=4) as bridge:
             inside = [await Client(bridge, tun).answered() for _ in range(2)]
             late = Client(bridge, tun)
             assert await late.enter() == FULL
@@ -102,7 +81,7 @@ def test_one_host_has_half_of_the_places(run, boss, working, service):
 def test_one_user_has_half_of_the_places_wherever_he_is(run, boss, working, service):
     async def body() -> None:
         tun, chief = service(lambda data: data), boss()
-        async with relay(chief, working, tun, clients=4, auth=True) as bridge:
+        async with relay(chief, working, [tun], clients=4, auth=True) as bridge:
             inside = [await Client(bridge, tun, host, "greedy").answered() for host in HOSTS[:2]]
             late = Client(bridge, tun, HOSTS[2], "greedy")
             assert await late.enter() == FULL
@@ -117,7 +96,7 @@ def test_one_user_has_half_of_the_places_wherever_he_is(run, boss, working, serv
 def test_when_all_places_are_taken_nobody_who_had_an_answer_goes(run, boss, working, service):
     async def body() -> None:
         tun, chief = service(lambda data: data), boss()
-        async with relay(chief, working, tun, clients=4) as bridge:
+        async with relay(chief, working, [tun], clients=4) as bridge:
             inside = [await Client(bridge, tun, host).answered() for host in HOSTS[:4]]
             late = Client(bridge, tun, HOSTS[4])
             assert await late.enter() == FULL
@@ -137,7 +116,7 @@ def test_when_all_places_are_taken_nobody_who_had_an_answer_goes(run, boss, work
 def test_who_never_had_an_answer_makes_room_the_oldest_first(run, boss, working, service):
     async def body() -> None:
         tun, chief = service(lambda data: data), boss()
-        async with relay(chief, working, tun, clients=4) as bridge:
+        async with relay(chief, working, [tun], clients=4) as bridge:
             first = await Client(bridge, tun, HOSTS[0]).answered()
             silent = [Client(bridge, tun, host) for host in HOSTS[1:4]]
             for client in silent:
@@ -160,7 +139,7 @@ def test_who_never_had_an_answer_makes_room_the_oldest_first(run, boss, working,
 def test_a_crowded_host_makes_room_for_itself_only(run, boss, working, service):
     async def body() -> None:
         tun, chief = service(lambda data: data), boss()
-        async with relay(chief, working, tun, clients=4) as bridge:
+        async with relay(chief, working, [tun], clients=4) as bridge:
             other = Client(bridge, tun, HOSTS[0])
             assert await other.enter() == OK
             own = [Client(bridge, tun) for _ in range(3)]
@@ -183,7 +162,7 @@ def test_connections_to_what_is_listed_have_places_too(run, boss, working, servi
         port = far.getsockname()[1]
         allowed = (Address("127.0.0.1", port),)
         request = Request(allowed[0], udp=False).build()
-        async with relay(chief, working, tun, clients=2, allowed=allowed) as bridge:
+        async with relay(chief, working, [tun], clients=2, allowed=allowed) as bridge:
 
             async def enter():
                 reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
@@ -206,76 +185,6 @@ def test_connections_to_what_is_listed_have_places_too(run, boss, working, servi
     run(body())
 
 
-def session_listener(carrier: str):
-    """A socket and a listen function whose sessions have 0.3 s to be let in."""
-    if carrier == "kcp":
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind(("127.0.0.1", 0))
-        module, options = kcp, {}
-    else:
-        sock = socket.create_server(("127.0.0.1", 0))
-        module, options = mux, {"under": "tcp"}
-
-    async def listen(sock, accept, counts):
-        return await module.listen(sock, accept, counts=counts, request_timeout=0.3, **options)
-
-    async def dial(port: int, number: int) -> Stream:
-        apart = SocketOptions(user_timeout=30 + number / 1000)
-        return await module.dial("127.0.0.1", port, sockets=apart, **options)
-
-    return sock, listen, dial
-
-
-class Kept:
-    """A receiver that keeps all."""
-
-    def __init__(self) -> None:
-        self.got = bytearray()
-        self.end: str | None = None
-
-    def on_data(self, data) -> None:
-        self.got += data
-
-    def on_room(self) -> None:
-        """Nothing waits."""
-
-    def on_end(self, reason: str) -> None:
-        self.end = reason
-
-
-@pytest.mark.parametrize("carrier", ["mtcp", "kcp"])
-def test_a_session_is_let_in_with_the_first_stream_that_is_led(
-    run, boss, working, service, carrier
-):
-    async def body() -> None:
-        tun, chief = service(lambda data: data), boss()
-        sock, listen, dial = session_listener(carrier)
-        async with relay(chief, working, tun, listener=sock, listen=listen, auth=True) as bridge:
-            chief.verdict = "no"
-            wrong, refused = await dial(bridge.port, 1), Kept()
-            wrong.start(refused)
-            wrong.write(Request(Address("", tun.port), username=b"u", password=b"x").build())
-            await chief.until(lambda: refused.got)
-            assert refused.got == bytes((1, Status.UNAUTHORIZED, 0, 0))
-            chief.verdict = "yes"
-            right, let_in = await dial(bridge.port, 2), Kept()
-            right.start(let_in)
-            right.write(Request(Address("", tun.port), username=b"u", password=b"y").build())
-            idle, ended = await dial(bridge.port, 3), Kept()
-            idle.start(ended)
-            idle.write(b"\1")
-            await chief.until(lambda: ended.end is not None and let_in.got)
-            await chief.until(lambda: bridge._counts["unproven"] >= 1)
-            right.write(pack(b"hello", 0))
-            await chief.until(lambda: len(let_in.got) > 4)
-            assert let_in.got == OK + pack(b"hello", 0)
-            for stream in (wrong, right, idle):
-                stream.abort()
-        tun.close()
-
-    run(body())
-
-
 def test_strangers_together_hold_what_memory_allows(run, boss, working, service, monkeypatch):
     """Who holds much must go; who asks and waits may stay."""
     monkeypatch.setattr("gateway.workers.bridge_relay.HELD_TOGETHER", 4 * HELD_FREELY)
@@ -283,7 +192,7 @@ def test_strangers_together_hold_what_memory_allows(run, boss, working, service,
     async def body() -> None:
         tun, chief = service(), boss()
         chief.verdict = None
-        async with relay(chief, working, tun, auth=True) as bridge:
+        async with relay(chief, working, [tun], auth=True) as bridge:
             request = Request(Address("", tun.port), username=b"u", password=b"y").build()
             greedy = []
             for number in range(12):

@@ -2,38 +2,16 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from unit.workers.relays import relay
 
-from gateway.carriers import tcp
 from gateway.fastpath.frames import pack
 from gateway.protocol.bridge_messages import StreamEnded
 from gateway.protocol.relay import Address, Request, Status
-from gateway.protocol.relay_access import Own
 from gateway.workers import bridge_relay
-from gateway.workers.bridge_relay import RelayBridge, RelayParts
 
 OK = b"\1\0\0\0"
-
-
-async def listen(sock, accept, counts):
-    return await tcp.listen(sock, accept, counts=counts)
-
-
-@asynccontextmanager
-async def relay(boss, working, own=(), **parts):
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    given = RelayParts(
-        listener, listen, read_timeout=15.0, auth=False,
-        own=tuple(Own("", service.port, "127.0.0.1") for service in own),
-    )  # fmt: skip
-    bridge = RelayBridge(boss.place, replace(given, **parts))
-    async with working(boss, bridge):
-        bridge.port = port
-        yield bridge
 
 
 async def ask(bridge, request: bytes):

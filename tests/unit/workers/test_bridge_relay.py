@@ -2,44 +2,24 @@
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from unit.workers.relays import relay
 
-from gateway.carriers import tcp
 from gateway.fastpath.frames import pack
 from gateway.protocol.bridge_messages import StreamEnded, StreamOpened
 from gateway.protocol.relay import Address, Request, Status
-from gateway.protocol.relay_access import Own, Way
+from gateway.protocol.relay_access import Way
 from gateway.protocol.selector import Node, Selector
 from gateway.workers.bridge_entrance import HELD_BYTES
-from gateway.workers.bridge_relay import STOCK_LOW, RelayBridge, RelayParts
+from gateway.workers.bridge_relay import STOCK_LOW
 
 OK = b"\1\0\0\0"
 
 
 def listening() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
-
-
-async def listen(sock, accept, counts):
-    return await tcp.listen(sock, accept, counts=counts)
-
-
-@asynccontextmanager
-async def relay(boss, working, own=(), **parts):
-    listener = listening()
-    port = listener.getsockname()[1]
-    given = RelayParts(
-        listener, listen, read_timeout=15.0, auth=False,
-        own=tuple(Own("", service.port, "127.0.0.1") for service in own),
-    )  # fmt: skip
-    bridge = RelayBridge(boss.place, replace(given, **parts))
-    async with working(boss, bridge):
-        bridge.port = port
-        yield bridge
 
 
 async def connect(bridge):
