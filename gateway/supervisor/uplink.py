@@ -78,6 +78,7 @@ class UplinkDriver:
         """Called after the socket was connected anew: a chain's leg must know its port."""
         self._name = service.name
         self._sock = sock
+        self._reachable = False
         self._spare = spare
         self._loop = loop
         self._ask = ask
@@ -89,7 +90,7 @@ class UplinkDriver:
         ).build()
         self._timer: Timer | None = None
         self._told: State | None = None
-        self._limiter = RateLimiter(LOG_INTERVAL, burst=2)
+        self._limiter = RateLimiter(LOG_INTERVAL)
 
     def start(self) -> None:
         """Begin to look for the server."""
@@ -180,6 +181,7 @@ class UplinkDriver:
 
     def _connect(self, endpoint: Endpoint) -> None:
         host = str(unpack_address(endpoint.address))
+        self._reachable = False
         if self.connected is None:
             self._host.keep_outside(*self._servers(endpoint))
         try:
@@ -187,6 +189,7 @@ class UplinkDriver:
         except OSError as error:
             self._failed(error)
             return
+        self._reachable = True
         if self.connected is not None:
             self.connected(self._sock, endpoint)
 
@@ -210,6 +213,9 @@ class UplinkDriver:
             udp.send_to(self._spare, self._heartbeat, action.endpoint)
 
     def _send(self) -> None:
+        if not self._reachable:  # why, was said
+            self.machine.source_gone(self._loop.boot)
+            return
         udp.pending_error(self._sock)  # what ICMP left there concerns an earlier datagram
         try:
             self._sock.send(self._heartbeat, socket.MSG_DONTWAIT)

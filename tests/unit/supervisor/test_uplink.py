@@ -1,5 +1,6 @@
 """The uplink's driver: whose acks count, what is asked from where, what stays outside."""
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from strategies import a16
 
 from gateway.config.model import Selector, Service, Target
 from gateway.linux import udp
+from gateway.log import setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.messages import PuntedDatagram
 from gateway.protocol.packet import ANY, Endpoint
@@ -127,3 +129,26 @@ def test_only_a_new_way_to_the_server_in_use_counts(stage):
     _, after = it.heard(0)
     assert after != before
     assert it.driver.machine.state is State.REGISTERING
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EPERM])
+def test_a_host_without_a_way_is_told_of_once(stage, monkeypatch, capfd, number):
+    """That the heartbeat cannot leave either is no news. It goes on trying."""
+    setup("info")
+
+    def connect(sock: socket.socket, *_: object) -> None:
+        udp.disconnect(sock)
+        tried.append(number)
+        raise OSError(number, "no way")
+
+    tried: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.supervisor.uplink.udp.connect", connect)
+        it = stage("fifo")
+        assert it.driver.machine.state is State.LOST
+        assert it.loop.run_until(lambda: len(tried) > 2, 10.0)
+    heartbeat, _ = it.heard(0)
+    assert heartbeat[:4] == b"GOST"
+    lines = [line for line in capfd.readouterr().err.splitlines() if "event=uplink-error" in line]
+    assert len(lines) == 1
+    assert 'error="no way"' in lines[0]
