@@ -2,17 +2,10 @@ import re
 
 import msgspec
 import pytest
+from carrier_samples import CHAINED, RELAYING
 from rich.cells import cell_len
-from samples import (
-    CHAINED,
-    CLIENT,
-    DEGRADED,
-    PEER_CONTESTED,
-    PEER_IPV6,
-    RELAYING,
-    SERVER,
-    SERVER_SERVICE,
-)
+from sample_parts import PEER_CONTESTED, PEER_IPV6
+from samples import CLIENT, DEGRADED, SERVER, SERVER_SERVICE
 
 from gateway.ctl.render import overview, screen
 from gateway.ctl.terminal import Look
