@@ -1,9 +1,10 @@
 """Large YAML texts, read with libyaml: some ten times as fast, for lists of many thousands.
 
 libyaml is PyYAML's own C library and reads what PyYAML reads. What it does not know is our
-rule for tabs, and its messages differ: so a text with a tab, and one that it refuses, is
-left to the reader in Python (`yaml.py`). Nodes are made by PyYAML's composer from the
-library's events, so that depth is Python's to watch.
+rule for tabs; it skips byte order marks wherever they are, and its messages differ: so a
+text with one of these, and one that it refuses, is left to the reader in Python (`yaml.py`).
+What remains is rare: a lone `!` is an empty text here, and a comment may touch `|`. Nodes are
+made by PyYAML's composer from the library's events, so that depth is Python's to watch.
 """
 
 import re
@@ -24,7 +25,7 @@ def compose_large(text: str, resolvers: Resolvers) -> yaml.Node | None:
 
     Raises RecursionError where it is nested too deeply.
     """
-    if len(text) < LARGE or not yaml.__with_libyaml__ or "\t" in text or text[0] == "\ufeff":
+    if len(text) < LARGE or not yaml.__with_libyaml__ or "\t" in text or "\ufeff" in text:
         return None
     try:
         node: yaml.Node | None = _composer(text, resolvers).get_single_node()

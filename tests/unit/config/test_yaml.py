@@ -262,7 +262,18 @@ def test_a_large_text_is_read_alike(monkeypatch, head):
 
 
 @pytest.mark.parametrize(
-    "text", ["a:\n\t- b", "a: [", "a: *b", "a: \x01", "a: 1\na: 2", "? [a]\n: b"]
+    "text",
+    [
+        "a:\n\t- b",
+        "a: [",
+        "a: *b",
+        "a: \x01",
+        "a: 1\na: 2",
+        "? [a]\n: b",
+        "\ufeffa: b\n",
+        "a:\n\ufeff[b]\n",
+        "a: b\ufeff\nc: d\n",
+    ],
 )
 def test_a_large_text_is_refused_alike(monkeypatch, text):
     seen = []
@@ -270,7 +281,8 @@ def test_a_large_text_is_refused_alike(monkeypatch, text):
         monkeypatch.setattr(large, "LARGE", size)
         report = Report()
         try:
-            tree = plain(parse_yaml(text, "g", report))
+            node = parse_yaml(text, "g", report)
+            tree = (plain(node), list(_places(node)))
         except ConfigError as error:
             tree = error.problems
         seen.append((tree, report.errors, report.warnings))
