@@ -10,19 +10,19 @@ import pwd
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.config.model import AutherSpec, Config, Interface, RouterSpec, Service
 from gateway.config.nets import cannot_be_a_peer
+from gateway.errors import ConfigError
 from gateway.protocol.forwarding import Role
-from gateway.protocol.instances import DEFAULT_USERS
 from gateway.protocol.packet import pack_address, pack_network, unpack_address
 from gateway.sources.look import Files, credentials_lines, first, network_of, routes_lines
 from gateway.sources.parse import credentials_of_config, routes_of_config
 from gateway.sources.tables import Prefixed
+from gateway.users import find_user
 
 NAMESPACES = Path("/run/netns")
 DEVICES = Path("/sys/class/net")
@@ -67,11 +67,11 @@ def _together(given: Iterable[tuple[Spec, Nets]]) -> Iterator[tuple[Spec, Nets]]
 
 
 def _user(config: Config) -> Iterator[str]:
-    if config.user is None or config.user.isdigit():
+    if config.user is None:
         return
     try:
-        pwd.getpwnam(config.user)
-    except KeyError:
+        find_user(config.user)
+    except ConfigError:
         yield f'user: "{config.user}" is no user of this host'
 
 
@@ -79,10 +79,10 @@ def _reader(config: Config) -> pwd.struct_passwd | None:
     """Who reads the files of sources; None: who started, or nobody can say from here."""
     if os.geteuid() != 0:
         return None
-    for name in (config.user,) if config.user else DEFAULT_USERS:
-        with suppress(KeyError):
-            return pwd.getpwnam(name)
-    return None
+    try:
+        return find_user(config.user)
+    except ConfigError:
+        return None
 
 
 def _readable(spec: AutherSpec | RouterSpec, reader: pwd.struct_passwd | None) -> Iterator[str]:

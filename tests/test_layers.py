@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "protocol": frozenset(),
     "config": frozenset({"protocol"}),
     "fastpath": frozenset(),
-    "linux": frozenset({"protocol"}),
+    "users": frozenset(),
+    "linux": frozenset({"protocol", "users"}),
     "carriers": frozenset({"protocol"}),
     "sources": frozenset({"protocol", "config"}),
     "workers": BELOW_WORKERS | {"log"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "doctor (lazily)",
         }
     ),
-    "check": frozenset({"protocol", "config", "sources", "check_carriers (lazily)"}),
+    "check": frozenset({"protocol", "config", "sources", "users", "check_carriers (lazily)"}),
     "check_carriers": frozenset({"config", "carriers", "workers.bridge_carriers"}),
     "cli": BELOW_WORKERS | {"workers", "supervisor", "log", "check"},
     "__main__": frozenset({"cli"}),

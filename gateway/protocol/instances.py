@@ -1,4 +1,4 @@
-"""Where the control socket of an instance lives, and whom it becomes.
+"""Where the control socket of an instance lives.
 
     <run directory>/<quoted instance>.sock       /run/gateway/192.168.123.1.sock
                                                  /run/gateway/fd00%3A%3A1.sock
@@ -12,9 +12,6 @@ directory's listing is the list of instances. Each name has exactly one file nam
 from collections.abc import Iterable, Mapping
 
 from gateway.errors import ConfigError
-
-DEFAULT_USERS = ("gateway", "nobody")
-"""Whom an instance becomes that was started as root: the first that exists."""
 
 DEFAULT_RUN_DIRECTORY = "/run/gateway"
 RUN_DIRECTORY_VARIABLE = "GATEWAY_RUN_DIR"

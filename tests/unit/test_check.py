@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import check
+from gateway import check, users
 from gateway.config.build import build
 from gateway.config.sources import read_tree
 from gateway.config.tree import Report
@@ -49,16 +49,23 @@ def test_nothing_to_see(look, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "folder", "line"),
+    ("user", "file", "folder", "line"),
     [
-        (0o604, 0o701, ""),
-        (0o600, 0o701, "{}/people: the gateway becomes nobody, who may not read it: {}"),
-        (0o604, 0o700, "{}/people: the gateway becomes nobody, who may not pass {}: {}"),
+        ("", 0o604, 0o701, ""),
+        ("", 0o600, 0o701, "{}/people: the gateway becomes nobody, who may not read it: {}"),
+        ("", 0o604, 0o700, "{}/people: the gateway becomes nobody, who may not pass {}: {}"),
+        (
+            "54321987",
+            0o600,
+            0o701,
+            "{}/people: the gateway becomes 54321987, who may not read it: {}",
+        ),
+        ("0", 0o600, 0o700, ""),
     ],
 )
-def test_who_reads_the_files_when_root_is_left(look, monkeypatch, file, folder, line):
+def test_who_reads_the_files_when_root_is_left(look, monkeypatch, user, file, folder, line):
     """What most often goes wrong: root made the file, and root can read everything."""
-    monkeypatch.setattr(check, "DEFAULT_USERS", ("nobody",))
+    monkeypatch.setattr(users, "DEFAULT_USERS", ("nobody",))
     monkeypatch.setattr(check.os, "geteuid", lambda: 0)
     with tempfile.TemporaryDirectory() as room:  # pytest's own folders are closed
         people = Path(room, "people")
@@ -66,6 +73,7 @@ def test_who_reads_the_files_when_root_is_left(look, monkeypatch, file, folder, 
         people.chmod(file)
         Path(room).chmod(folder)
         text = FILE.replace("path: people", f"path: {people}").replace(", router: lans", "")
+        text = text.replace("net: 192", f"user: '{user}', net: 192") if user else text
         found = [each for each in look(text=text) if "becomes" in each]
     places = (room, room) if "pass" in line else (room,)
     remedy = "give it to that user or group, or set user="

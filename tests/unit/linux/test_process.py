@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from gateway.errors import ConfigError
 from gateway.linux import process
 
 
@@ -65,21 +64,6 @@ def test_wipe_text(word: str) -> None:
 
     assert list(secret) == ["\0"] * len(word)
     assert sys.getrefcount(secret) < 10, "its head is whole"
-
-
-def test_unknown_user() -> None:
-    """One line that names the option and the remedy."""
-    with pytest.raises(ConfigError, match=r"user=no-such-user.*useradd"):
-        process.find_user("no-such-user")
-    with pytest.raises(ConfigError, match="user=4294967295"):
-        process.find_user("4294967295")
-
-
-def test_a_user_by_number() -> None:
-    """With an account or without one, as the documents say."""
-    assert process.find_user("0").pw_name == "root"
-    unnamed = process.find_user("54321987")
-    assert (unnamed.pw_uid, unnamed.pw_gid) == (54321987, 54321987)
 
 
 @pytest.mark.parametrize(
