@@ -9,7 +9,7 @@ def test_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"user=no-such-user.*useradd"):
         users.find_user("no-such-user")
     monkeypatch.setattr(users, "DEFAULT_USERS", ("ghost", "phantom"))
-    with pytest.raises(ConfigError, match="neither .* useradd --system gateway"):
+    with pytest.raises(ConfigError, match=r"neither.*useradd --system gateway"):
         users.find_user(None)
     with pytest.raises(ConfigError, match="user=4294967295"):
         users.find_user("4294967295")
