@@ -16,9 +16,9 @@ Value = str | int | float | bool | bytes | tuple[str, ...] | dict[str, str]
 Options = dict[str, Value]
 
 READ_TIMEOUT = 15.0
+"""Seconds a client has for its relay request; GOST's value."""
 CLIENTS = 8192
 """Streams that each bridge of a listener leads at a time."""
-"""Seconds a client has for its relay request; GOST's value."""
 
 
 class ClientTlsSpec(msgspec.Struct, frozen=True):

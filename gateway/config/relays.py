@@ -3,7 +3,7 @@
 from gateway.config import addresses, shape
 from gateway.config.auth import Auther, relay_authers
 from gateway.config.carrier_options import TLS_CARRIERS, options_of
-from gateway.config.chain_model import CLIENTS, RelaySpec
+from gateway.config.chain_model import CLIENTS, READ_TIMEOUT, RelaySpec
 from gateway.config.chains import carrier_of, is_insecure, user_of
 from gateway.config.ends import read_listen, read_selector, read_targets
 from gateway.config.model import Target
@@ -23,7 +23,6 @@ SERVICE_METADATA = shape.of("user", useless="enableStats labels",
                             "postDown proxyProtocol dialTimeout")  # fmt: skip
 MOST_BRIDGES = 64
 MOST_CLIENTS = 1_000_000
-READ_TIMEOUT = 15.0
 LONGEST = 86400.0
 
 
@@ -92,7 +91,7 @@ def build_relay(
         allow=_allowed(metadata, report),
         bridges=values.get("bridges", ranged(1, MOST_BRIDGES), None),
         read_timeout=values.get("readtimeout", _patience, READ_TIMEOUT),
-        clients=values.get("clients", ranged(2, MOST_CLIENTS), CLIENTS) or CLIENTS,
+        clients=values.get("clients", ranged(2, MOST_CLIENTS), CLIENTS),
         place=node.place,
         said={each.key: plain(each.node) for each in given.values()},
     )
