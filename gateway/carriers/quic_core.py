@@ -10,7 +10,8 @@ packets go to the id that was put in when it began, which must then be empty too
 of the first packets, which follow from that id, are put in by us. `nameless` does that, for a
 client that came back from a Retry, so that the id it sends to is one of ours.
 
-The library reads strangers' bytes and is young: what it may raise on them is `TROUBLES`.
+The library reads strangers' bytes and is young: what it may raise on them is `TROUBLES`. Its
+compiled part has errors of its own, and panics, which are no `Exception`: here they become one.
 """
 
 import logging
@@ -18,13 +19,18 @@ import logging
 from qh3 import QuicConfiguration, QuicConnection, QuicConnectionError
 from qh3.quic.connection import NetworkAddress
 from qh3.quic.events import ConnectionTerminated
+from qh3.quic.packet import QuicErrorCode
 from qh3.quic.tls_bridge import QuicTlsBridge
 
+from gateway.carriers import quic_shares
 from gateway.carriers.quic_packets import VERSION, first_keys
 
 TROUBLES = (
     QuicConnectionError, ValueError, LookupError, AssertionError, ArithmeticError, TypeError,
 )  # fmt: skip
+
+_COMPILED = frozenset({"_hazmat", "pyo3_runtime"})
+"""Modules that errors of the compiled part say they are of."""
 
 STREAM_WINDOW = 4 << 20
 WINDOW = 8 << 20
@@ -38,6 +44,7 @@ _DATAGRAM = 1232
 
 # It logs what ends a connection as a warning. Peers say that, and it is ours to tell.
 logging.getLogger("quic").setLevel(logging.CRITICAL + 1)
+quic_shares.guard()
 
 
 class Connection(QuicConnection):
@@ -59,7 +66,7 @@ class Connection(QuicConnection):
         if not self._held:
             return False
         self._held = False
-        super()._drain_core()
+        self._drain_core()
         return True
 
     def _create_core(self, remote_addr: NetworkAddress, initial_dcid: bytes, now: float) -> None:
@@ -87,8 +94,15 @@ class Connection(QuicConnection):
         super()._drain_tls()
 
     def _drain_core(self) -> None:
-        if not self._held:
+        if self._held:
+            return
+        try:
             super()._drain_core()
+        except BaseException as error:
+            if type(error).__module__ not in _COMPILED:
+                raise
+            text = f"{type(error).__name__}: {error}"
+            raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, text) from None
 
     def let_go(self) -> None:
         """It has ended: the parts of the library, which refer to each other, are freed with it."""

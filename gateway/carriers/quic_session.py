@@ -323,7 +323,11 @@ class Session(Link):
         if any(stream.kept_size > KEPT for stream in self._streams.values()):
             self.connection.hold()
             return False
-        return self.connection.release()
+        try:
+            return self.connection.release()
+        except TROUBLES as error:
+            self.end(f"bad packet: {error}", "bad-quic")
+            return False
 
     def _has_ended(self) -> bool:
         return self.reason is not None
