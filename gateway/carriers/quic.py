@@ -165,14 +165,16 @@ async def _connect(
         try:
             async with asyncio.timeout(wait):
                 failure = await line.outcome
+        except TimeoutError:
+            reason, what = f"{where}: no answer", "no-answer"
+        except asyncio.CancelledError:
+            line.session.close()
+            raise
+        else:
             if failure is None:
                 return line.session
             reason, what = str(failure), failure.what
-        except TimeoutError:
-            reason, what = f"{where}: no answer", "no-answer"
-        finally:
-            if not line.session.ready:
-                line.session.close()
+        line.session.close()
     raise CarrierError(reason, what)
 
 

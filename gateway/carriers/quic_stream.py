@@ -58,6 +58,7 @@ class QuicStream(Stream):
         self.kept_size = 0
         self._held = True
         self.proven = False
+        self._open = True  # neither closed nor aborted
         self._ended: str | None = None
         self._last_call: asyncio.TimerHandle | None = None
 
@@ -69,7 +70,7 @@ class QuicStream(Stream):
         self.resume()
 
     def write(self, data: Buffer) -> None:
-        if self._ended is None and not self.is_closing:
+        if self._open:
             self._session.write(self, data)
 
     @property
@@ -94,12 +95,14 @@ class QuicStream(Stream):
             self._session.let_in()
 
     def close(self) -> None:
-        if self._ended is None and not self.is_closing:
+        if self._open:
+            self._open = False
             self._last_call = self._session.loop.call_later(CLOSE_TIME, self.abort)
             self._session.finish(self)
 
     def abort(self) -> None:
         if self._ended is None:
+            self._open = False
             self._session.reset(self)
             self._session.lose(self)
             reason = "" if self.is_closing else "aborted"
@@ -131,7 +134,7 @@ class QuicStream(Stream):
             return
         while not reason and self._kept and self._receiver and not self.is_closing:
             self._receiver.on_data(self._kept.pop(0))
-        self._ended = reason
+        self._open, self._ended = False, reason
         self._kept.clear()
         self.kept_size = 0
         if self._last_call:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -88,7 +89,7 @@ class QuicClientTls:
             if "no interior errors" in why:
                 why = "none of these, or of what was sent with it, has signed it"
             return f"the certificate sha256:{found.hex()} does not hold by {self.believed}: {why}"
-        except ValueError as error:
+        except _ODD as error:
             return f"the certificate does not hold: {error}"
 
     def _wanted(self, host: str) -> str:
@@ -290,6 +291,15 @@ def _may_serve(_policy: object, _certificate: object, found: x509.ExtendedKeyUsa
     if found is not None and not {_USE.SERVER_AUTH, _USE.ANY_EXTENDED_KEY_USAGE} & set(found):
         raise ValueError("it is not for servers")
 
+
+_ODD = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What is raised on a certificate that cannot be read."""
 
 _USE = ExtendedKeyUsageOID
 _EITHER = verification.Criticality.AGNOSTIC
