@@ -8,6 +8,7 @@ smux, as soon as either runs out of patience.
 import asyncio
 import os
 import socket
+from functools import partial
 
 from gateway.carriers import mux
 from gateway.carriers.branch import Branch
@@ -17,7 +18,7 @@ from gateway.carriers.kcp_session import SMUX_TIMEOUT, Session, smux_options
 from gateway.carriers.kcp_wire import Address, Wire, prepare
 from gateway.carriers.layer import shake
 from gateway.carriers.pool import share
-from gateway.carriers.sockets import DEFAULTS, SocketOptions, choose_way, text_of
+from gateway.carriers.sockets import DEFAULTS, SocketOptions, connect_datagrams, text_of
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
 from gateway.carriers.trunk import Trunk
 from gateway.protocol.kcp_options import KcpOptions
@@ -97,13 +98,9 @@ async def _connect(
     until = loop.time() + timeout
     for number, (family, _, _, _, address) in enumerate(found):
         wait = (until - loop.time()) / (len(found) - number)
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            choose_way(sock, sockets)
-            prepare(sock, options)
-            sock.connect(address)
+            sock = connect_datagrams(family, address, sockets, partial(prepare, options=options))
         except OSError as error:
-            sock.close()
             reason = text_of(error)
             continue
         line = _Line(sock, Remote(str(address[0]), int(address[1])), options)

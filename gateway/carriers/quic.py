@@ -18,7 +18,7 @@ from gateway.carriers.quic_session import Session
 from gateway.carriers.quic_stream import QuicStream
 from gateway.carriers.quic_trust import ALPN, QuicClientTls, QuicServerTls, client_tls, server_tls
 from gateway.carriers.quic_wire import Address, Wire, prepare
-from gateway.carriers.sockets import DEFAULTS, SocketOptions, choose_way, text_of
+from gateway.carriers.sockets import DEFAULTS, SocketOptions, connect_datagrams, text_of
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
 
 __all__ = ["ALPN", "QuicDoor", "QuicOptions", "client_tls", "dial", "listen", "server_tls"]
@@ -152,13 +152,9 @@ async def _connect(
             is_client=True, idle_timeout=options.idle_timeout, probe=not options.key
         )
         tls.put_into(configuration, host)
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            choose_way(sock, sockets)
-            prepare(sock)
-            sock.connect(address)
+            sock = connect_datagrams(family, address, sockets, prepare)
         except OSError as error:
-            sock.close()
             reason, what = f"{where}: {text_of(error)}", "failed"
             continue
         line = _Line(sock, (str(address[0]), int(address[1])), configuration, tls, host, options)

@@ -300,8 +300,39 @@ def prepare(sock: socket.socket, options: SocketOptions = DEFAULTS) -> None:
     sock.setsockopt(tcp, socket.TCP_KEEPCNT, max(1, options.count))
 
 
-def choose_way(sock: socket.socket, options: SocketOptions) -> None:
-    """Set by which interface and with which mark a dialled socket leaves."""
+def open_socket(family: int, kind: int, options: SocketOptions) -> socket.socket:
+    """A socket to dial with: not blocking, with the mark, leaving by the interface.
+
+    Raises:
+        OSError: There is no such family here, no such interface, no descriptor.
+    """
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        _choose_way(sock, options)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def connect_datagrams(
+    family: int,
+    address: tuple[object, ...],
+    options: SocketOptions,
+    prepare: Callable[[socket.socket], None],
+) -> socket.socket:
+    """A UDP socket that `prepare` has set and that hears `address` only. Raises OSError."""
+    sock = open_socket(family, socket.SOCK_DGRAM, options)
+    try:
+        prepare(sock)
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _choose_way(sock: socket.socket, options: SocketOptions) -> None:
     if options.marked is not None:
         fd = options.marked(sock.family, sock.type)
         os.dup2(fd, sock.fileno(), inheritable=False)

@@ -9,7 +9,7 @@ from gateway.carriers.sockets import (
     DEFAULTS,
     SocketOptions,
     TcpStream,
-    choose_way,
+    open_socket,
     prepare,
     text_of,
 )
@@ -69,9 +69,12 @@ async def _connect(host: str, port: int, timeout: float, options: SocketOptions)
     until = loop.time() + timeout
     for number, (family, address) in enumerate(found):
         share = (until - loop.time()) / (len(found) - number)
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            choose_way(sock, options)
+            sock = open_socket(family, socket.SOCK_STREAM, options)
+        except OSError as error:
+            reason = text_of(error)
+            continue
+        try:
             prepare(sock, options)
             async with asyncio.timeout(share):
                 await loop.sock_connect(sock, address)
