@@ -227,7 +227,11 @@ def is_insecure(given: dict[str, Entry]) -> bool:
 
 def user_of(end: dict[str, Entry], where: str, report: Report) -> RelayUser | None:
     """The user and password of `auth`; None where there is none."""
-    if "auth" not in end or end["auth"].node.is_empty:
+    if "auth" not in end or end["auth"].node.value is None:
+        return None
+    if end["auth"].node.is_empty:  # passed over, it would let everybody in
+        place = end["auth"].place
+        report.error(place, f"{where}.auth: empty: write a username and a password")
         return None
     found = mapping_of(end["auth"].node, f"{where}.auth", report)
     shape.check_keys(found, AUTH, f"{where}.auth", report)

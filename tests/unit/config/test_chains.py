@@ -350,3 +350,13 @@ def test_the_docs_have_every_option():
         if option.standing == "used":
             names = ", ".join(f"`{name}`" for name in (option.name, *option.aliases))
             assert f"| {names} | {', '.join(option.carriers)} | {option.kind} |" in page
+
+
+@pytest.mark.parametrize("empty", ["{}", "[]", '""'])
+def test_an_empty_auth_does_not_let_everybody_in(load, problems, empty):
+    """As with a TUN service; a key without any value says nothing."""
+    text = AUTHERS.partition("authers:")[0].replace("auther: staff", "auth: VALUE")
+    (line,) = problems(yaml=text.replace("VALUE", empty))
+    assert line.endswith("3:54: handler.auth: empty: write a username and a password")
+    (relay,) = load(yaml=text.replace("VALUE", "null")).relays
+    assert relay.users is None
