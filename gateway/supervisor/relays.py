@@ -247,7 +247,12 @@ class RelayService:
             made += (near.open_near() for _ in range(count))
             self.shortfall = near.shortfall(made[0]) if made else ""
         except OSError as error:
-            event(_log, logging.WARNING, "no-sockets", service=self.spec.name, error=error.strerror)
+            held = self._limiter.allow("no-sockets", self._loop.now)
+            if held is not None:
+                event(
+                    _log, logging.WARNING, "no-sockets", service=self.spec.name,
+                    error=error.strerror, held_back=held or None,
+                )  # fmt: skip
         answer(member, Sockets(len(made)), [sock.fileno() for sock in made])
         for sock in made:
             sock.close()
