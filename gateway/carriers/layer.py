@@ -145,10 +145,17 @@ class Layer(Stream):
             self._say_goodbye()
         self._closing = True
         self._lower.close()
+        self._tell_last()
 
     def abort(self) -> None:
         self._closing = True
         self._lower.abort()
+        self._tell_last()
+
+    def _tell_last(self) -> None:
+        """The stream below had its end before ours, and tells of no other."""
+        if self._last is not None:
+            self._loop.call_soon(self._finish, self._last)
 
     @property
     def backlog(self) -> int:

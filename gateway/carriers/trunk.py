@@ -144,8 +144,6 @@ class Trunk(Layer):
     def _finish(self, reason: str) -> None:
         if self._ended is not None:
             return
-        if self._next_tick:
-            self._next_tick.cancel()
         super()._finish(reason)
         branches, self._branches = list(self._branches.values()), {}
         self._waiting.clear()
@@ -153,6 +151,8 @@ class Trunk(Layer):
             branch.finish(reason)
 
     def _let_go(self) -> None:
+        if self._next_tick:
+            self._next_tick.cancel()
         self.when_proven = _nothing  # who asked to be told refers to it
 
     # Events
@@ -313,9 +313,9 @@ class Trunk(Layer):
     # Time
 
     def _watch(self) -> None:
-        now = self._loop.time()
         if self._ended is not None:
             return
+        now = self._loop.time()
         if self._machine.silent(now):
             self._abandon("silent for too long")
             self._lower.abort()

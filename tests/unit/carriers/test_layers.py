@@ -2,8 +2,10 @@
 
 import asyncio
 
-from carried import Taker, run
+import pytest
+from carried import Counts, Taker, run
 
+from gateway.carriers import mux
 from gateway.carriers.stream import Receiver, Remote, Stream
 from gateway.carriers.tls import TlsStream
 from gateway.carriers.trust import client_tls, server_tls
@@ -133,6 +135,40 @@ def test_an_end_with_nothing_before_it_is_told_at_once(papers) -> None:
             assert taker.ends == ["gone"]
 
     run(main())
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_an_end_that_waits_is_told_to_who_ends_it_himself(papers, end) -> None:
+    """The stream below has had its end, and says nothing more."""
+
+    async def main():
+        for make_client, make_server in both(papers):
+            client, server, _, far = joined(make_client, make_server)
+            taker = Taker()
+            client.start(taker)
+            await asyncio.sleep(0)
+            client.pause()
+            server.write(b"not wanted yet")
+            far.deliver()
+            client.on_end("gone")
+            assert not taker.ends
+            getattr(client, end)()
+            assert await taker.ended() == "gone"
+            assert not taker.got
+
+    run(main())
+
+
+def test_a_session_that_is_none_leaves_no_timer() -> None:
+    async def main():
+        below, done = Pipe(), []
+        session = mux.server(below, done.append, "mtcp", mux.Options(), Counts())
+        session.begin(done.append)
+        session.on_data(b"GET / HTTP/1.1\r\n\r\n")
+        assert [error.what for error in done] == ["bad-mtcp"]
+        assert all(timer.cancelled() for timer in asyncio.get_running_loop()._scheduled)
+
+    asyncio.run(main())
 
 
 def test_a_ping_tells_the_trip_where_the_stream_below_cannot(papers) -> None:
