@@ -176,14 +176,15 @@ class TcpStream(Stream):
     def _readable(self) -> None:
         buffer = borrow()
         try:
-            size = self._sock.recv_into(buffer, self._most)
+            try:
+                size = self._sock.recv_into(buffer, self._most)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._end(text_of(error))
+                return
             if size and self._receiver:
                 self._receiver.on_data(buffer[:size])
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(text_of(error))
-            return
         finally:
             give_back(buffer)
         if not size:

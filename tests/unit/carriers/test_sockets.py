@@ -128,3 +128,25 @@ def test_who_closes_in_the_last_read_before_a_rest_sees_the_other_go(ends, slow)
         assert near.fileno() < 0
 
     asyncio.run(scenario())
+
+
+def test_an_error_of_the_receiver_is_none_of_the_socket(ends):
+    far, near = ends
+    found = []
+
+    class Failing(Taking):
+        def on_data(self, data) -> None:
+            super().on_data(data)
+            raise OSError("of somebody else")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+        stream, taking = TcpStream(near, Remote("far", 1)), Failing()
+        stream.start(taking)
+        far.send(b"x")
+        await until(lambda: found)
+        assert not taking.ends
+        stream.abort()
+
+    asyncio.run(main())
+    assert str(found[0]["exception"]) == "of somebody else"
