@@ -84,7 +84,7 @@ def checked(opened: bytes, datagrams: Sequence[Buffer], block: int) -> list[byte
 
 def packet_in(opened: bytes, begin: int, end: int) -> bytes | None:
     """What follows the CRC there, if it is right."""
-    if end - begin <= OVERHEAD:
+    if begin < 0 or end - begin <= OVERHEAD or end > len(opened):
         return None
     packet = opened[begin + OVERHEAD : end]
     return packet if crc32(packet) == number(opened, begin + NONCE_SIZE) else None
