@@ -19,7 +19,8 @@ from gateway.config.nets import cannot_be_a_peer
 from gateway.errors import ConfigError
 from gateway.protocol.forwarding import Role
 from gateway.protocol.packet import pack_address, pack_network, unpack_address
-from gateway.sources.look import Files, credentials_lines, first, network_of, routes_lines
+from gateway.protocol.routes import network_of
+from gateway.sources.look import Files, credentials_lines, first, routes_lines
 from gateway.sources.parse import credentials_of_config, routes_of_config
 from gateway.sources.tables import Prefixed
 from gateway.users import find_user
@@ -136,7 +137,7 @@ def _gateways(service: Service, files: Files) -> Iterator[str]:
         gateway = unpack_address(a16) if a16 not in known else None
         if gateway is None or gateway in own or cannot_be_a_peer(gateway, service.nets):
             continue
-        shown = network_of(network)
+        shown = network_of(*network)
         wrong.append(f"{where}: {shown}: {gateway} has no credential: no client can have it")
     yield from first(service.place, wrong)
 

@@ -6,7 +6,6 @@ sender whose peer is slow learns so at once and never waits (I8).
 """
 
 import array
-import contextlib
 import os
 import select
 import socket
@@ -130,9 +129,3 @@ def channel_pair() -> tuple[SupervisorEnd, ChildEnd]:
 def doorbell() -> int:
     """A new eventfd that says "look" (I4). Its holders never block on it."""
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-
-def close_quietly(fd: int) -> None:
-    """Close a descriptor that may be closed already."""
-    with contextlib.suppress(OSError):
-        os.close(fd)

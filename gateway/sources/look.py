@@ -7,12 +7,12 @@ plainly inside the tunnel's networks becomes an address object with a sentence a
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv6Network, ip_network
 from typing import Generic, TypeVar
 
-from gateway.config.model import Interface, Network
+from gateway.config.model import Interface
 from gateway.config.nets import cannot_be_a_peer
-from gateway.protocol.packet import is_v4, pack_address, unpack_address
+from gateway.protocol.packet import pack_address, unpack_address
+from gateway.protocol.routes import network_of
 from gateway.sources.errors import SourceError
 from gateway.sources.files import read_file
 from gateway.sources.parse import PROBLEMS_KEPT, Parsed, credentials_of_text, routes_of_text
@@ -67,15 +67,7 @@ def credentials_lines(loaded: Loaded[bytes], nets: Sequence[Interface]) -> Itera
 def routes_lines(loaded: Loaded[Prefixed], nets: Sequence[Interface]) -> Iterator[str]:
     """A line for each entry whose gateway can be nobody."""
     holders = loaded.parsed.table.items()
-    return _lines(loaded, holders, nets, "this host itself", lambda key: f"{network_of(key)}: ")
-
-
-def network_of(prefix: Prefixed) -> Network:
-    """(a16, length) as a network."""
-    a16, length = prefix
-    if is_v4(a16):
-        return ip_network(f"{unpack_address(a16)}/{length - 96}")
-    return IPv6Network((a16, length))
+    return _lines(loaded, holders, nets, "this host itself", lambda key: f"{network_of(*key)}: ")
 
 
 def first(path: str, lines: Sequence[str]) -> Iterator[str]:

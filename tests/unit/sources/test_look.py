@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.config.nets import cannot_be_a_peer
 from gateway.protocol.packet import unpack_address
 from gateway.sources import look
-from gateway.sources.parse import Parsed, credentials_of_text
+from gateway.sources.parse import credentials_of_text, routes_of_text
 
 NETS = [
     ip_interface(text)
@@ -47,6 +47,10 @@ def test_a_file_is_read_once(monkeypatch):
     assert len(read) == 4, "another look reads anew"
 
 
-def test_a_prefix_as_a_network():
-    found: Parsed = look.routes_of_text(b"10.1.0.0/16 10.0.0.2\nfd07::/64 fd00::2\n", "lans")
-    assert [str(look.network_of(prefix)) for prefix in found.table] == ["10.1.0.0/16", "fd07::/64"]
+def test_a_route_is_named_by_its_network():
+    raw = b"10.1.0.0/16 10.9.0.2\nfd07::/64 fd09::2\n"
+    loaded = look.Loaded("lans", raw, routes_of_text(raw, "lans"), routes_of_text)
+    assert [line.split()[:3] for line in look.routes_lines(loaded, NETS)] == [
+        ["lans:1:", "10.1.0.0/16:", "10.9.0.2"],
+        ["lans:2:", "fd07::/64:", "fd09::2"],
+    ]
