@@ -320,17 +320,19 @@ class ChainBridge(Bridge):
             scope = socket.if_nametoindex(zone) if zone and not zone.isdecimal() else int(zone or 0)
         except OSError:
             raise CarrierError(f"{node.spec.label}: there is no interface {zone}") from None
-        self._queries += 1
+        query = self._queries = self._queries + 1
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._prepared[self._queries] = future
+        self._prepared[query] = future
         packed = pack_address(ip_address(host))
         index = next(i for i, each in enumerate(self._parts.hops[0].nodes) if each is node)
-        self.tell(Dialling(self._queries, leg.index, packed, node.spec.port, scope, index))
+        self.tell(Dialling(query, leg.index, packed, node.spec.port, scope, index))
         try:
             async with asyncio.timeout(PREPARE_SECONDS):
                 await future
         except TimeoutError:
             raise CarrierError("the supervisor does not answer") from None
+        finally:
+            self._prepared.pop(query, None)
 
     def _become(self, leg: Leg, state: LegState) -> None:
         leg.state = state

@@ -104,6 +104,7 @@ class RelayBridge(Bridge):
         self._listener: Listener | None = None
         self._strangers: dict[Entrance, float] = {}
         self._asked: dict[int, Entrance] = {}
+        self._leading: dict[asyncio.Task[None], None] = {}
         self._led: dict[Entrance, _Led] = {}
         limit = listening.raise_descriptor_limit()
         self._most_strangers = max(1, min(parts.strangers, limit // listening.SHARE))
@@ -273,7 +274,17 @@ class RelayBridge(Bridge):
         elif way.udp and is_literal(way.address.host):
             self._lead_datagrams(entrance, way, way.address.host)
         else:
-            self.begin(self._lead(entrance, way))
+            self._begin_lead(entrance, way)
+
+    def _begin_lead(self, entrance: Entrance, way: Way) -> None:
+        """Whose client is gone goes on, as it tells of the target; the oldest makes room."""
+        if len(self._leading) >= self._most_strangers:
+            oldest = next(iter(self._leading))
+            del self._leading[oldest]
+            oldest.cancel()
+        task = self.begin(self._lead(entrance, way))
+        self._leading[task] = None
+        task.add_done_callback(lambda done: self._leading.pop(done, None))
 
     async def _lead(self, entrance: Entrance, way: Way) -> None:
         """What takes a moment: a name to look up, a TCP connection to make."""
@@ -347,15 +358,10 @@ class RelayBridge(Bridge):
         stream = entrance.stream
         self.tell(
             StreamOpened(
-                local,
-                port,
-                service,
-                stream.carrier,
-                str(stream.remote),
-                time.clock_gettime(time.CLOCK_BOOTTIME),
-                entrance.user,
+                local, port, service, stream.carrier, str(stream.remote),
+                time.clock_gettime(time.CLOCK_BOOTTIME), entrance.user,
             )
-        )
+        )  # fmt: skip
         stream.write(build_response(Status.OK))
         crossing.start()
         entrance.lead(_Datagrams(crossing))
