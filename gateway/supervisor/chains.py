@@ -22,13 +22,14 @@ from gateway.config.chain_model import ChainSpec, NodeSpec, RelayUser
 from gateway.config.model import Service, Target
 from gateway.errors import ConfigError, HostError
 from gateway.linux import near
+from gateway.linux.channel import ChannelGarbledError
 from gateway.linux.marked import open_marked
 from gateway.linux.process import wipe
 from gateway.linux.udp import Confines
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.bridge_messages import Dial, Dialling, LegFigures
 from gateway.protocol.messages import FromChild
-from gateway.protocol.packet import Endpoint, is_v4
+from gateway.protocol.packet import ANY, Endpoint, is_v4
 from gateway.protocol.relay import Address
 from gateway.protocol.uplink import LOST_PERIODS
 from gateway.supervisor.bridges import BridgeChildren, answer
@@ -158,6 +159,8 @@ class ChainClient:
         return ChainBridge(dataclasses.replace(place, forget=forget), parts)
 
     def _on_message(self, member: Member, message: FromChild) -> None:
+        if not self._makes_sense(message):
+            raise ChannelGarbledError
         if isinstance(message, Dialling):
             self._keep_outside(Endpoint(message.address, message.port, message.scope))
             with contextlib.ExitStack() as stack:
@@ -170,6 +173,13 @@ class ChainClient:
             if before is None or _standing(before) != _standing(message):
                 self.since[message.leg] = self._loop.now
             self._note(before, message)
+
+    def _makes_sense(self, message: FromChild) -> bool:
+        """A bridge that was taken over must not end the supervisor, and so every service."""
+        if isinstance(message, Dialling):
+            known = 0 <= message.node < len(self.spec.hops[0].nodes)
+            return known and len(message.address) == len(ANY)
+        return not isinstance(message, LegFigures) or 0 <= message.leg < len(self.targets)
 
     def _open_marked(self, message: Dialling) -> socket.socket | None:
         """The socket that the bridge may not make; None where it needs none."""
