@@ -62,7 +62,8 @@ static inline size_t burst_segment(struct msghdr *m)
     int segment;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO &&
+            c->cmsg_len >= CMSG_LEN(sizeof segment)) {
             memcpy(&segment, CMSG_DATA(c), sizeof segment);
             return segment > 0 ? (size_t)segment : 0;
         }
@@ -94,7 +95,7 @@ static inline size_t burst_receive(struct burst_in *b, int fd, struct burst_coun
             size_t bytes = b->message[i].msg_len;
             size_t segment = burst_segment(&b->message[i].msg_hdr);
 
-            if (!segment && bytes > FRAME_DATAGRAM) {
+            if ((segment && segment < bytes ? segment : bytes) > FRAME_DATAGRAM) {
                 counts->failed++;
                 continue;
             }

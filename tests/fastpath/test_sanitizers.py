@@ -29,6 +29,7 @@ RUNS = {
     "reader": 20_000,
     "answer": 60_000,
     "frames": 20_000,
+    "receive": 2_000,
 }
 """Fuzz targets, and inputs for each: some 10 s in all."""
 

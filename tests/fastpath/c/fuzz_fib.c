@@ -111,7 +111,7 @@ static void step(struct fib *fib, struct slow *s, struct input *in)
         slow_drop(s, a, length);
         if (s->rows == ROWS)
             return;
-        s->row[s->rows] = (struct row){.length = length, .target = (int8_t)take8(in)};
+        s->row[s->rows] = (struct row){.length = length, .target = take8(in) % 128 - 2};
         memcpy(s->row[s->rows].prefix, a, 16);
         CHECK(fib_set_route(fib, address_load(a), length, s->row[s->rows++].target));
         return;
