@@ -21,6 +21,7 @@ from gateway.carriers.pool import share
 from gateway.carriers.sockets import DEFAULTS, SocketOptions, connect_datagrams, text_of
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
 from gateway.carriers.trunk import Trunk
+from gateway.carriers.udp_wire import Uncounted
 from gateway.protocol.kcp_options import KcpOptions
 from gateway.protocol.smux_frames import HEADER, NOP
 
@@ -123,9 +124,9 @@ class _Line:
 
     def __init__(self, sock: socket.socket, remote: Remote, options: KcpOptions) -> None:
         self._options = options
-        self._wire = Wire(sock, make_crypt(options.crypt, options.key), self, _Uncounted())
+        self._wire = Wire(sock, make_crypt(options.crypt, options.key), self, Uncounted())
         conv = int.from_bytes(os.urandom(4), "little")
-        self.session = Session(self._wire, remote, conv, options, _Uncounted(), self._ended)
+        self.session = Session(self._wire, remote, conv, options, Uncounted(), self._ended)
         self._outcome: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     async def answer(self) -> Trunk:
@@ -157,10 +158,3 @@ class _Line:
         self._wire.close()
         if not self._outcome.done():
             self._outcome.set_result(session.reason or "ended")
-
-
-class _Uncounted:
-    """A dialler's noise is nobody's affair."""
-
-    def count(self, what: str) -> None:
-        """Nothing."""

@@ -20,6 +20,7 @@ from gateway.carriers.quic_trust import ALPN, QuicClientTls, QuicServerTls, clie
 from gateway.carriers.quic_wire import Address, Wire, prepare
 from gateway.carriers.sockets import DEFAULTS, SocketOptions, connect_datagrams, text_of
 from gateway.carriers.stream import Accept, CarrierError, Counts, Remote, Stream
+from gateway.carriers.udp_wire import Uncounted
 
 __all__ = ["ALPN", "QuicDoor", "QuicOptions", "client_tls", "dial", "listen", "server_tls"]
 
@@ -190,7 +191,7 @@ class _Line:
         self.outcome: asyncio.Future[CarrierError | None] = loop.create_future()
         self._tls = tls
         self._host = host
-        self._wire = Wire(sock, options.key, self, _Uncounted())
+        self._wire = Wire(sock, options.key, self, Uncounted())
         connection = Connection(configuration=configuration)
         self.session = Session(
             self._wire, connection, address, self, connected=True,
@@ -227,10 +228,3 @@ class _Line:
         shown = connection.get_peercert()
         chain = [one.public_bytes() for one in connection.get_issuercerts()]
         return self._tls.refusal(shown.public_bytes() if shown else None, chain, self._host)
-
-
-class _Uncounted:
-    """A dialler's noise is nobody's affair."""
-
-    def count(self, what: str) -> None:
-        """Nothing."""
