@@ -1,4 +1,4 @@
-"""How many streams a peer may open on one trunk: each costs us more than him.
+"""How many streams a peer may open on one trunk or connection: each costs us more than him.
 
 A stream that ended is not given back, so a peer that opens and ends them in turn is no better
 off. Times are seconds of one clock, given by the caller (I11).
