@@ -25,7 +25,7 @@ RUNS = {
     "fib": 6_000,
     "split": 20_000,
     "merge": 6_000,
-    "worker": 20_000,
+    "worker": 40_000,
     "reader": 20_000,
     "answer": 60_000,
     "frames": 20_000,

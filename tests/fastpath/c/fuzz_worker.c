@@ -94,13 +94,17 @@ static void put_name(struct input *in, unsigned i)
     struct msghdr *m = &worker->message[i].msg_hdr;
     uint32_t peer = take8(in) % 3;
 
-    *name = (struct sockaddr_in6){.sin6_family = AF_INET6};
-    if (peer < 2) {
-        name->sin6_port = htons(worker->fib->peers[peer].endpoint.port);
-        address_store(worker->fib->peers[peer].endpoint.address, name->sin6_addr.s6_addr);
-    }
+    memset(name, 0, sizeof *name);
     m->msg_name = name;
-    m->msg_namelen = take8(in) == 255 ? 3 : sizeof *name;
+    if (worker->family == AF_INET) {
+        m->msg_namelen = sizeof(struct sockaddr_in);
+        memcpy(name, &worker->fib->peers[0].name4, peer ? 0 : m->msg_namelen);
+    } else {
+        m->msg_namelen = sizeof *name;
+        *name = peer < 2 ? worker->fib->peers[peer].name6 : *name;
+    }
+    if (take8(in) == 255)
+        m->msg_namelen = 3;
 }
 
 static uint32_t put_datagram(struct input *in, unsigned i)
@@ -131,7 +135,7 @@ static uint32_t put_datagram(struct input *in, unsigned i)
     return bytes;
 }
 
-/* Remember what may come out again: every honest packet. */
+/* Remember what may come out again: every honest packet, its SYN clamped. */
 static void remember(const uint8_t *datagram, uint32_t bytes, uint32_t size)
 {
     for (uint32_t offset = 0; offset < bytes && originals < ORIGINALS; offset += size) {
@@ -141,6 +145,8 @@ static void remember(const uint8_t *datagram, uint32_t bytes, uint32_t size)
             continue;
         uint8_t *copy = malloc(n);
         memcpy(copy, datagram + offset, n);
+        if (worker->mss_mtu)
+            mss_clamp(copy, n, worker->mss_mtu, false);
         original[originals++] = (struct original){copy, n, false};
     }
 }
@@ -165,10 +171,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!worker)
         open_worker();
-    uint8_t how = take8(&in);
-    worker->role = how & 1 ? ROLE_CLIENT : ROLE_SERVER;
+    uint8_t how = take8(&in), rare = take8(&in);
+    worker->role = how & 1 ? ROLE_CLIENT : rare & 1 ? ROLE_POINT : ROLE_SERVER;
     worker->source_check = how & 2;
-    worker->family = worker->sender.family = AF_INET6;
+    worker->family = worker->sender.family = rare & 2 ? AF_INET : AF_INET6;
+    worker->mss_mtu = rare & 4 ? 600 : 0;
     worker->sender.gso = how & 4;
     worker->sender.now = now;
     worker->sender.connected = worker->role == ROLE_CLIENT;
@@ -196,6 +203,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         worker->message[i].msg_len = bytes;
         m->msg_flags = take8(&in) == 255 ? MSG_TRUNC : 0;
         uint32_t step = worker_arrival(worker, m, &from);
+        CHECK(m->msg_namelen > 3 || worker->role == ROLE_CLIENT || from.sender < 0);
         if (!step || step > bytes)
             step = bytes;
         segments += m->msg_flags || !bytes ? 1 : (bytes + step - 1) / step;
