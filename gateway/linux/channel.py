@@ -41,12 +41,14 @@ class MessageTooLargeError(Exception):
 class Channel(Generic[Out, In]):
     """One end, which sends `Out` and receives `In` (unions of tagged structs).
 
-    `descriptors` collects what came with the messages; who takes one out closes it.
+    `descriptors` collects what came with the messages; who takes one out closes it. With
+    `bare` messages come alone, and the kernel closes what was sent with them.
     """
 
-    def __init__(self, sock: socket.socket, incoming: object) -> None:
+    def __init__(self, sock: socket.socket, incoming: object, *, bare: bool = False) -> None:
         self._sock = sock
         self._decoder = msgspec.msgpack.Decoder(type=incoming)
+        self._room = 0 if bare else _RIGHTS_BYTES
         self.descriptors: list[int] = []
 
     def fileno(self) -> int:
@@ -77,7 +79,7 @@ class Channel(Generic[Out, In]):
         """The next message, None if none waits. ChannelClosedError, ChannelGarbledError."""
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(
-                RECEIVE_BYTES, _RIGHTS_BYTES, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                RECEIVE_BYTES, self._room, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
             )
         except (BlockingIOError, InterruptedError):
             return None
@@ -92,8 +94,8 @@ class Channel(Generic[Out, In]):
             raise ChannelGarbledError
         try:
             return cast("In", self._decoder.decode(data))
-        except msgspec.DecodeError:
-            raise ChannelGarbledError from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ChannelGarbledError from None  # msgspec lets the latter two through
 
     def wait(self, timeout: float) -> bool:
         """Block until a message or the end of file waits; children only (I8)."""
@@ -121,9 +123,9 @@ ChildEnd = Channel[FromChild, ToChild]
 
 
 def channel_pair() -> tuple[SupervisorEnd, ChildEnd]:
-    """The two ends of a new channel."""
+    """The two ends of a new channel. No child can fill the supervisor with descriptors."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(ours, FromChild), Channel(theirs, ToChild)
+    return Channel(ours, FromChild, bare=True), Channel(theirs, ToChild)
 
 
 def doorbell() -> int:

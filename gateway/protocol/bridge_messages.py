@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.protocol.fields import A16, Port, Scope
+
 
 class AskRelay(msgspec.Struct, frozen=True, array_like=True, tag="ask-relay"):
     """May this user in? `query` comes back in the verdict; `client` is his address in text."""
@@ -47,9 +49,9 @@ class StreamOpened(msgspec.Struct, frozen=True, array_like=True, tag="stream-ope
     `at` is CLOCK_BOOTTIME: whoever registered from there before is somebody else.
     """
 
-    local: bytes
-    port: int
-    service: int
+    local: A16
+    port: Port
+    service: Port
     carrier: str
     remote: str
     at: float
@@ -59,17 +61,17 @@ class StreamOpened(msgspec.Struct, frozen=True, array_like=True, tag="stream-ope
 class StreamEnded(msgspec.Struct, frozen=True, array_like=True, tag="stream-ended"):
     """Its local port is free again: whoever registered from there is gone."""
 
-    local: bytes
-    port: int
-    service: int
+    local: A16
+    port: Port
+    service: Port
     reason: str = ""
 
 
 class StreamFigures(msgspec.Struct, frozen=True, array_like=True):
     """How one stream is: round trip in seconds, or None; bytes waiting; datagrams dropped."""
 
-    local: bytes
-    port: int
+    local: A16
+    port: Port
     rtt: float | None
     backlog: int
     dropped: int
@@ -90,9 +92,9 @@ class Dialling(msgspec.Struct, frozen=True, array_like=True, tag="dialling"):
 
     query: int
     leg: int
-    address: bytes
-    port: int
-    scope: int = 0
+    address: A16
+    port: Port
+    scope: Scope = 0
     node: int = 0
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from gateway.protocol.bridge_messages import FromBridge, ToBridge
+from gateway.protocol.fields import A16, Port, PrefixLength, Scope
 
 CONTROL_VERSION = 1
 
@@ -122,10 +123,10 @@ class SnapshotPlease(msgspec.Struct, frozen=True, array_like=True, tag="snapshot
 class PuntedDatagram(msgspec.Struct, frozen=True, array_like=True):
     """A datagram that only the supervisor may judge, and where it came from and to."""
 
-    address: bytes
-    port: int
-    scope: int
-    local: bytes
+    address: A16
+    port: Port
+    scope: Scope
+    local: A16
     datagram: bytes
 
 
@@ -138,7 +139,7 @@ class Punts(msgspec.Struct, frozen=True, array_like=True, tag="punts"):
 class Asked(msgspec.Struct, frozen=True, array_like=True, tag="asked"):
     """Addresses in peers' or the host's packets that lead to nobody, each once."""
 
-    addresses: tuple[bytes, ...]
+    addresses: tuple[A16, ...]
 
 
 class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):
@@ -152,7 +153,7 @@ class Resolved(msgspec.Struct, frozen=True, array_like=True, tag="resolved"):
     """The resolver's answer: (address, scope) pairs, or why there are none."""
 
     query: int
-    addresses: tuple[tuple[bytes, int], ...] = ()
+    addresses: tuple[tuple[A16, Scope], ...] = ()
     error: str = ""
 
 
@@ -170,7 +171,7 @@ Holder = Literal["auther", "router"]
 class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
     """Who may claim `address`: whoever has the password, 1 to 16 bytes."""
 
-    address: bytes
+    address: A16
     password: bytes
 
     def __repr__(self) -> str:
@@ -180,9 +181,9 @@ class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
 class GatewayRow(msgspec.Struct, frozen=True, array_like=True):
     """A prefix that is behind the peer with the address `gateway`."""
 
-    prefix: bytes
-    length: int
-    gateway: bytes
+    prefix: A16
+    length: PrefixLength
+    gateway: A16
 
 
 class RouteVerdict(msgspec.Struct, frozen=True, array_like=True, tag="route-verdict"):
@@ -202,7 +203,7 @@ class SourceCredentials(msgspec.Struct, frozen=True, array_like=True, tag="sourc
     parts: int
     fresh: bool
     rows: tuple[CredentialRow, ...] = ()
-    removed: tuple[bytes, ...] = ()
+    removed: tuple[A16, ...] = ()
 
 
 class SourceRoutes(msgspec.Struct, frozen=True, array_like=True, tag="source-routes"):

@@ -9,7 +9,9 @@ supervisor (descriptors, rings, counters), so a successor goes on where it stopp
 is forked only after the former one was reaped (I1). Dying too often ends the program;
 a bridge that does is replaced more and more slowly instead, since the trouble of one carrier
 must not end services that do without it. A child whose pulse stops for long is told to
-dump its stack (SIGABRT), then killed.
+dump its stack (SIGABRT), then killed. So is at once who sends what is no message, or
+what cannot be true: `Spec.on_message` may raise ChannelGarbledError. A child that was taken
+over must not end the supervisor.
 """
 
 import contextlib
@@ -78,6 +80,7 @@ class Spec:
     arena: Arena
     build: Callable[[Place], Child]
     on_message: Callable[[FromChild], None]
+    """Raises ChannelGarbledError for what no child of ours would say."""
     snapshot: Callable[[], Iterable[Snapshot]]
     messages_per_turn: int = MESSAGES_PER_TURN
     on_end: Callable[[], None] = lambda: None
@@ -99,6 +102,7 @@ class Running:
     ready: bool = False
     abort_at: float | None = None
     hung_up: bool = False
+    garbled: bool = False
 
 
 @dataclass
@@ -246,6 +250,7 @@ class Children:
             life.hung_up = True
             self._loop.unwatch(life.channel.fileno())
             if isinstance(error, ChannelGarbledError):
+                life.garbled = True
                 self._kill(member, signal.SIGKILL)
 
     def _on_message(self, member: Member, life: Running, message: FromChild) -> None:
@@ -280,7 +285,8 @@ class Children:
         if member.stopping:
             return
         out_of_memory = _oom_kills() > life.oom_kills
-        self._missed(member, exit_text(code, out_of_memory=out_of_memory))
+        reason = exit_text(code, out_of_memory=out_of_memory)
+        self._missed(member, f"sent what is no message, {reason}" if life.garbled else reason)
 
     def _missed(self, member: Member, reason: str, pause: float = 0.0) -> None:
         member.last_exit = reason

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.linux.channel import ChannelGarbledError
 from gateway.protocol.messages import (
     AskAuth,
     AskRoute,
@@ -31,6 +32,7 @@ Verdict = Literal["yes", "no", "unknown"]
 @dataclass(frozen=True)
 class _Question:
     key: Hashable
+    kind: type[AuthVerdict | RouteVerdict]
     deadline: float
     answer: Callable[..., None]
 
@@ -66,12 +68,15 @@ class Resolving:
         `answer` is called in a later turn, or never: after `patience` seconds the question
         is forgotten and may be asked again.
         """
-        return self._ask(key, question, patience, now, lambda said: answer(said.verdict))
+        return self._ask(
+            key, question, AuthVerdict, patience, now, lambda said: answer(said.verdict)
+        )
 
     def _ask(
         self,
         key: Hashable,
         question: Callable[[int], ToChild],
+        kind: type[AuthVerdict | RouteVerdict],
         patience: float,
         now: float,
         answer: Callable[..., None],
@@ -82,7 +87,7 @@ class Resolving:
         if len(self._questions) >= QUESTIONS_KEPT:
             return False
         self._next += 1
-        self._questions[self._next] = _Question(key, now + patience, answer)
+        self._questions[self._next] = _Question(key, kind, now + patience, answer)
         self._keys[key] = self._next
         self._send(question(self._next))
         return True
@@ -102,11 +107,16 @@ class Resolving:
         """The same for a router's plugin, about an a16."""
         key = (router, destination)
         return self._ask(
-            key, lambda query: AskRoute(query, router, destination), patience, now, answer
+            key,
+            lambda query: AskRoute(query, router, destination),
+            RouteVerdict,
+            patience,
+            now,
+            answer,
         )
 
     def on_message(self, message: FromChild) -> None:
-        """From the resolver."""
+        """From the resolver. ChannelGarbledError for the answer to another kind of question."""
         if isinstance(message, Resolved):
             answer = self._waiting.pop(message.query, None)
             if answer is not None:
@@ -115,6 +125,8 @@ class Resolving:
             question = self._questions.pop(message.query, None)
             if question is not None:
                 del self._keys[question.key]
+                if not isinstance(message, question.kind):
+                    raise ChannelGarbledError
                 question.answer(message)
 
     def _forget_old(self, now: float) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.config.model import PluginSpec, Service
+from gateway.linux.channel import ChannelGarbledError
 from gateway.protocol.messages import RouteVerdict
 from gateway.protocol.packet import pack_network, unpack_address
-from gateway.protocol.routes import prefix_of
+from gateway.protocol.routes import is_prefix, prefix_of
 from gateway.sources.layers import Changes
 from gateway.sources.tables import Prefixed
 from gateway.supervisor.resolving import Resolving
@@ -93,6 +94,8 @@ class RouteAsking:
                 self._forget([p for p, a in self._answers.items() if a.destination == destination])
             return
         prefix = (row.prefix, row.length)
+        if not is_prefix(*prefix):
+            raise ChannelGarbledError
         until = now + KEPT_SECONDS
         known = self._answers.get(prefix)
         if known is not None and known.destination == destination:

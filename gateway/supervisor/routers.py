@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from gateway.config.model import RouterSpec, Service
+from gateway.linux.channel import ChannelGarbledError
 from gateway.linux.process import wipe, wipe_text
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.messages import (
@@ -23,7 +24,7 @@ from gateway.protocol.messages import (
     SourceState,
 )
 from gateway.protocol.packet import pack_address, pack_network, unpack_address
-from gateway.protocol.routes import network_of, prefix_of
+from gateway.protocol.routes import is_prefix, network_of, prefix_of
 from gateway.sources.layers import Changes, RouteLayers
 from gateway.sources.parse import routes_of_config
 from gateway.sources.tables import Prefixed, route_parts
@@ -107,8 +108,10 @@ class Routers:
         )
 
     def on_message(self, message: FromChild) -> None:
-        """From the resolver."""
+        """From the resolver. ChannelGarbledError for a prefix that is none."""
         if isinstance(message, SourceRoutes):
+            if not all(is_prefix(*key) for key in _keys(message)):
+                raise ChannelGarbledError
             table = self.tables.get(message.name)
             if table is not None:
                 changes = table.take(message)

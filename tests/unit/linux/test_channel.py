@@ -1,6 +1,7 @@
 import os
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from gateway.linux.channel import (
@@ -9,7 +10,10 @@ from gateway.linux.channel import (
     MessageTooLargeError,
     channel_pair,
 )
-from gateway.protocol.messages import PuntedDatagram, Punts, Ready, Stop
+from gateway.protocol.bridge_messages import StreamOpened
+from gateway.protocol.messages import Asked, PuntedDatagram, Punts, Ready, Stop
+
+encode = msgspec.msgpack.encode
 
 
 def test_messages_keep_order_and_borders() -> None:
@@ -68,7 +72,32 @@ def test_descriptors_travel() -> None:
     os.close(reading)
 
 
-@pytest.mark.parametrize("raw", [b"\xc1", b"\x93\x01\x02", b"not a message"])
+def test_no_descriptors_come_from_a_child() -> None:
+    """Else it could take the supervisor's last one."""
+    ours, theirs = channel_pair()
+    reading, writing = os.pipe()
+    with closing(ours), closing(theirs), os.fdopen(reading, "rb") as pipe:
+        theirs.send(Ready(1), [writing])
+        os.close(writing)
+        assert ours.receive() == Ready(1)
+        assert ours.descriptors == []
+        assert pipe.read() == b"", "nobody holds it any more"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xc1",
+        b"\x93\x01\x02",
+        b"not a message",
+        b"\x92\xa5ready\xd9",
+        b"\x92\xa5\xff\xff\xff\xff\xff\x01",
+        b"\x94\xa5ready\x01\x01" + b"\x91" * 100_000,
+        encode(Asked((bytes(15),))),
+        encode(StreamOpened(bytes(16), 1 << 16, 0, "tls", "", 0.0)),
+    ],
+    ids=lambda raw: raw[:12].hex(),
+)
 def test_nonsense_ends_the_conversation(raw: bytes) -> None:
     """And is no error of a library's, which nobody would expect."""
     ours, theirs = channel_pair()

@@ -9,27 +9,32 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NoReturn
 
+import msgspec
 import pytest
 from instance import wait_for
 
 from gateway.errors import CrashLoop
 from gateway.fastpath.counters import Page
+from gateway.linux.channel import ChannelGarbledError
 from gateway.linux.shared import Arena
-from gateway.protocol.messages import FromChild, Ready
+from gateway.protocol.messages import Asked, FromChild, PuntedDatagram, Punts
 from gateway.supervisor import children
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.loop import Loop
 from gateway.workers.base import Child, Place
 
+encode = msgspec.msgpack.encode
+
 
 class Babbling(Child):
     """Sends what is no message, and goes on as if nothing had been."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, said: bytes = b"\xc1 is no message") -> None:
         super().__init__(place, ())
+        self._said = said
 
     def work(self) -> None:
-        os.write(self.channel.fileno(), b"\xc1 is no message")
+        os.write(self.channel.fileno(), self._said)
         while True:
             self.channel.wait(1.0)
             self.channel.receive()
@@ -113,17 +118,38 @@ def test_the_pace_of_a_bridge() -> None:
     assert paces[-1] == children.LONGEST_PACE
 
 
-def test_who_talks_nonsense_is_replaced(loop: Loop) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xc1 is no message",
+        b"\x92\xa5\xff\xff\xff\xff\xff\x01",
+        encode(Punts((PuntedDatagram(bytes(15), 1, 0, bytes(16), b""),))),
+        encode(Asked(())),
+    ],
+    ids=["no message", "no text", "no address", "not from him"],
+)
+def test_who_talks_nonsense_is_replaced(loop: Loop, said: bytes) -> None:
+    """And nobody else: it may have been taken over."""
     heard: list[FromChild] = []
+
+    def hear(message: FromChild) -> None:
+        if isinstance(message, Asked):
+            raise ChannelGarbledError
+        heard.append(message)
+
     found = Children(loop, lambda: None)
-    member = found.start(spec(heard))
+    babbler = replace(spec([]), build=lambda place: Babbling(place, said), on_message=hear)
+    member = found.start(babbler)
+    other = found.start(replace(spec([]), kind="bridge", build=Quiet))
     try:
-        assert loop.run_until(lambda: member.restarts > 0, 10.0)
+        assert loop.run_until(lambda: member.restarts == 1, 10.0)
     finally:
         found.stop("resolver")
+        found.stop("bridge")
 
-    assert member.last_exit == "killed by SIGKILL"
-    assert not any(isinstance(message, Ready) for message in heard)
+    assert member.last_exit == "sent what is no message, killed by SIGKILL"
+    assert not heard
+    assert not other.restarts
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -2,11 +2,13 @@
 
 from ipaddress import ip_interface, ip_network
 
+import pytest
 from strategies import a16
 
 from gateway.config.model import PluginSpec, Service
+from gateway.linux.channel import ChannelGarbledError
 from gateway.protocol.forwarding import Role
-from gateway.protocol.messages import AskRoute, GatewayRow, RouteVerdict
+from gateway.protocol.messages import AskRoute, AuthVerdict, GatewayRow, RouteVerdict
 from gateway.protocol.packet import pack_network, unpack_address
 from gateway.sources.layers import Changes
 from gateway.sources.tables import Prefixed
@@ -122,3 +124,18 @@ def test_nothing_is_kept_for_ever() -> None:
         if place.tick(now):
             place.answer("10.1.0.0/16", "192.168.123.2")
     assert place.table == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        AuthVerdict(1, "yes"),
+        RouteVerdict(1, GatewayRow(a16("10.1.2.3"), 120, a16("192.168.123.2")), known=True),
+    ],
+)
+def test_a_resolver_whose_answer_is_none_ends_itself(answer: AuthVerdict | RouteVerdict) -> None:
+    place = Place()
+    place.asked(0.0, "10.1.2.3")
+    with pytest.raises(ChannelGarbledError):
+        place.resolving.on_message(answer)
+    assert not place.table

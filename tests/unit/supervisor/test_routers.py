@@ -3,14 +3,24 @@
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import a16
 
 from gateway.config.model import FileSpec, HttpSpec, PluginSpec, RedisSpec, Route, RouterSpec
 from gateway.config.model import Service as ServiceSpec
+from gateway.linux.channel import ChannelGarbledError
 from gateway.protocol.forwarding import NOTHING, VOID, Role
-from gateway.protocol.messages import PeerEntry, PluginState, RouteEntry, SourceState
+from gateway.protocol.messages import (
+    GatewayRow,
+    PeerEntry,
+    PluginState,
+    Prefix,
+    RouteEntry,
+    SourceRoutes,
+    SourceState,
+)
 from gateway.protocol.packet import pack_network
 from gateway.protocol.peer_changes import Changes as PeerChanges
 from gateway.sources.tables import Prefixed, route_parts
@@ -226,3 +236,20 @@ def test_any_order_of_changes_ends_as_the_tables_are(steps: list[tuple[str, dict
 def test_a_table_of_no_service_is_kept_all_the_same() -> None:
     table = RouterTable(SITES)
     assert table.overruled("file") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "length"), [("10.2.3.4", 120), ("2001:db8::1", 64), ("10.2.0.0", 90)]
+)
+def test_a_resolver_whose_prefixes_are_none_ends_itself(address: str, length: int) -> None:
+    """Its networks would be no routes, and the supervisor would end over them."""
+    place = Place()
+    prefix, gateway = a16(address), a16("192.168.123.2")
+    with pytest.raises(ChannelGarbledError):
+        place.routers.on_message(
+            SourceRoutes("sites", "file", 0, 1, True, (GatewayRow(prefix, length, gateway),))
+        )
+    with pytest.raises(ChannelGarbledError):
+        place.routers.on_message(
+            SourceRoutes("sites", "file", 0, 1, True, (), (Prefix(prefix, length),))
+        )
