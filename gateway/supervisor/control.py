@@ -25,6 +25,9 @@ from gateway.supervisor.loop import WRITE, Loop, Timer
 CLIENTS = 16
 REQUEST_LIMIT = 4096
 DEADLINE = 5.0
+NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE = 1.0
+"""Seconds in which nobody is let in where the host or the process has no room for one more."""
 SO_SNDBUFFORCE = 32
 ANSWER_BUFFER = 16 << 20
 """Room for a whole answer: with 16,384 peers it has 8 MB."""
@@ -121,24 +124,33 @@ class Control:
         self._status = status
         self._client = client
         self._clients: dict[int, _Client] = {}
-        loop.watch(sock.fileno(), lambda _: self._on_connect())
+        self._pause: Timer | None = None
+        self._listen()
 
     def close(self) -> None:
         """Stop serving and remove the socket."""
         for client in list(self._clients.values()):
             self._drop(client)
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
+    def _listen(self) -> None:
+        self._loop.watch(self._sock.fileno(), lambda _: self._on_connect())
+
     def _on_connect(self) -> None:
         try:
             sock, _ = self._sock.accept()
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
-                return
-            raise
+            if error.errno in NO_ROOM:  # he waits at the door, which would wake us again at once
+                self._loop.unwatch(self._sock.fileno())
+                self._pause = self._loop.call_in(PAUSE, self._listen)
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                raise
+            return
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # else it takes some turns of the loop
             sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ANSWER_BUFFER)

@@ -1,5 +1,7 @@
 import contextlib
 import gc
+import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,3 +114,71 @@ def test_who_is_no_server_says_so(tmp_path: Path) -> None:
     finally:
         served.close()
         loop.close()
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """As many as are open now may be."""
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows with every look at who wants to be let in."""
+    looks: list[None] = []
+    look = Control._on_connect
+
+    def count(self: Control) -> None:
+        looks.append(None)
+        look(self)
+
+    monkeypatch.setattr(Control, "_on_connect", count)
+    return looks
+
+
+def test_without_descriptors_nobody_keeps_the_loop_turning(
+    served: tuple[Loop, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits at the door would wake it again at once."""
+    loop, path = served
+    looks = counted(monkeypatch)
+    with contextlib.ExitStack() as stack:
+        asker(stack, path)
+        with no_descriptors():
+            for _ in range(5):
+                loop.turn(0.0)
+    assert len(looks) == 1
+
+
+def test_who_waited_for_a_descriptor_is_answered(
+    served: tuple[Loop, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, path = served
+    monkeypatch.setattr(control, "PAUSE", 0.01)
+    looks = counted(monkeypatch)
+    with contextlib.ExitStack() as stack:
+        sock = asker(stack, path)
+        sock.send(b'{"command":"client","addresses":["192.168.123.2"]}\n')
+        with no_descriptors():
+            assert loop.run_until(lambda: len(looks) > 1, 5.0)
+        assert answer_to(loop, sock).error == "nobody is known"
+
+
+def test_nobody_is_let_in_after_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even when the pause is over."""
+    monkeypatch.setattr(control, "PAUSE", 0.0)
+    path, loop = tmp_path / "run" / "a.sock", Loop()
+    served = Control(loop, control.listen(path, None), path, no_status, nothing)
+    with contextlib.closing(loop), contextlib.ExitStack() as stack:
+        asker(stack, path)
+        with no_descriptors():
+            served._on_connect()
+        served.close()
+        loop.turn(0.0)
+        assert not path.exists()
