@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hosts import Host
 from lab import Lab
 from subjects import Running
 from traffic import Mode, TrafficError, flood, ping, tcp
@@ -20,9 +19,9 @@ Measure = Callable[[Lab, Running, float], float]
 
 GIGA = 1e9
 
-CONGESTION = "cubic"
-"""Of the measured TCP flows, whatever the host prefers: the kernel's own default, and it fills a
-path. BBR sends at the rate it believes in, which a path of programs that take turns misleads."""
+CUBIC = "cubic"
+"""The kernel's own default. BBR, which some hosts prefer, paces: it sends one super-packet at a
+time, at the rate it believes in."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,31 @@ class Target:
         return above and (self.high is None or ratio <= self.high)
 
 
-def _flow(client: Host, server: Host, address: str, **how: Any) -> float:
-    return tcp(client, server, address, congestion=CONGESTION, **how) / GIGA
+def _up(congestion: str) -> Measure:
+    def measure(lab: Lab, subject: Running, seconds: float) -> float:
+        here, there = lab.clients[0], lab.server
+        return tcp(here, there, subject.server, seconds=seconds, congestion=congestion) / GIGA
+
+    return measure
 
 
-def _up(lab: Lab, subject: Running, seconds: float) -> float:
-    return _flow(lab.clients[0], lab.server, subject.server, seconds=seconds)
+def _down(congestion: str) -> Measure:
+    def measure(lab: Lab, subject: Running, seconds: float) -> float:
+        here, there = lab.clients[0], lab.server
+        rate = tcp(
+            here, there, subject.server, seconds=seconds, reverse=True, congestion=congestion
+        )
+        return rate / GIGA
+
+    return measure
 
 
-def _down(lab: Lab, subject: Running, seconds: float) -> float:
-    return _flow(lab.clients[0], lab.server, subject.server, seconds=seconds, reverse=True)
+def _across(congestion: str) -> Measure:
+    def measure(lab: Lab, subject: Running, seconds: float) -> float:
+        here, there = lab.clients[:2]
+        return tcp(here, there, subject.clients[1], seconds=seconds, congestion=congestion) / GIGA
 
-
-def _across(lab: Lab, subject: Running, seconds: float) -> float:
-    return _flow(lab.clients[0], lab.clients[1], subject.clients[1], seconds=seconds)
+    return measure
 
 
 def _small(mode: Mode) -> Measure:
@@ -95,9 +105,12 @@ def _rtt_client(lab: Lab, subject: Running, seconds: float) -> float:
 
 
 FIGURES = (
-    Figure("tcp_client_to_server", "Gbit/s", "one TCP flow, C1 to S", _up),
-    Figure("tcp_server_to_client", "Gbit/s", "one TCP flow, S to C1", _down),
-    Figure("tcp_client_to_client", "Gbit/s", "one TCP flow, C1 to C2", _across),
+    Figure("tcp_client_to_server", "Gbit/s", "one TCP flow as this host prefers, C1 to S", _up("")),
+    Figure("tcp_server_to_client", "Gbit/s", "the same, S to C1", _down("")),
+    Figure("tcp_client_to_client", "Gbit/s", "the same, C1 to C2", _across("")),
+    Figure("cubic_client_to_server", "Gbit/s", "one TCP flow by cubic, C1 to S", _up(CUBIC)),
+    Figure("cubic_server_to_client", "Gbit/s", "the same, S to C1", _down(CUBIC)),
+    Figure("cubic_client_to_client", "Gbit/s", "the same, C1 to C2", _across(CUBIC)),
     Figure(
         "small_bulk",
         "packets/s",
@@ -121,6 +134,11 @@ TARGETS = (
     Target("tcp_server_to_client", "bare", low=0.30),
     Target("tcp_server_to_client", "gost", low=10.0),
     Target("tcp_client_to_client", "bare", low=0.28),
+    Target("cubic_client_to_server", "bare", low=0.30),
+    Target("cubic_client_to_server", "gost", low=10.0),
+    Target("cubic_server_to_client", "bare", low=0.30),
+    Target("cubic_server_to_client", "gost", low=10.0),
+    Target("cubic_client_to_client", "bare", low=0.28),
     Target("small_bulk", "gost", low=25.0),
     Target("small_single", "gost", low=1.5),
     Target("ping_server", "gost", high=1.0),

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from figures import CONGESTION, FIGURES, summary, verdicts
+from figures import FIGURES, summary, verdicts
 from lab import Lab, LabUnavailable
 from machine import describe
 from programs import NotReachedError, exit_on_signals
@@ -108,7 +108,6 @@ def main() -> int:
     report = {
         "schema": 1,
         "host": describe(arguments.cpus, every_cpu, gost="gost" in subjects),
-        "tcp_congestion_control": CONGESTION,
         "seconds_per_figure": arguments.seconds,
         "rounds": arguments.rounds,
         "took_seconds": round(time.monotonic() - began, 1),

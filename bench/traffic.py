@@ -7,6 +7,7 @@ are milliseconds.
 import json
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,9 @@ SMALL_PAYLOAD = 36
 
 Mode = Literal["bulk", "batch", "single"]
 
+_CONGESTION = "/proc/sys/net/ipv4/tcp_congestion_control"
+_PLAIN = "reno"
+"""In every kernel, allowed in every namespace, and never paced."""
 _IPERF_PORT = 5201
 _SINK_PORT = 9009
 
@@ -70,6 +74,7 @@ def tcp(
     """
     port = str(_IPERF_PORT)
     listener = server.spawn("iperf3", "-s", "-1", "-B", address, "-p", port)
+    former = _begin_by(_PLAIN, (client, server)) if congestion else []
     try:
         wait_for(lambda: listening(listener, _IPERF_PORT), 5.0, "iperf3 to listen")
         command = ["iperf3", "-c", address, "-p", port, "-J", "--connect-timeout", "3000"]
@@ -80,9 +85,23 @@ def tcp(
         report = json.loads(_checked(client, command, seconds + 15.0))
     finally:
         listener.stop()
+        for host, choice in former:
+            _begin_by(choice, [host])
     if "error" in report:
         raise TrafficError(f"iperf3 from {client.name} to {address}: {report['error']}")
     return float(report["end"]["sum_received"]["bits_per_second"])
+
+
+def _begin_by(congestion: str, hosts: Sequence[Host]) -> list[tuple[Host, str]]:
+    """Let new connections of these hosts begin with it; what they began with before.
+
+    iperf3 names the congestion control once it is connected. A flow that began as BBR stays
+    paced whatever it is later, so one that is measured must begin as something plain.
+    """
+    former = [(host, host.run("cat", _CONGESTION).stdout.strip()) for host in hosts]
+    for host in hosts:
+        host.sysctl(ipv4__tcp_congestion_control=congestion)
+    return former
 
 
 def ping(
