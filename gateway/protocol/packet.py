@@ -156,25 +156,14 @@ def unroutable_source(version: int, source: bytes) -> bool:
     return is_v4(source) or (source[:15] == bytes(15) and source[15] <= 1)
 
 
-def checksum(data: bytes, initial: int = 0) -> int:
-    """The internet checksum (RFC 1071) of `data`; `initial` is a sum to go on from.
+def checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071). An odd length is padded with a zero.
 
-    Data that carries its right checksum gives 0. An odd length is padded with a zero.
+    Data that carries its right checksum gives 0.
     """
     padded = data + b"\0" if len(data) % 2 else data
-    total = int.from_bytes(padded) + initial
+    total = int.from_bytes(padded)
     folded = total % 0xFFFF
     if folded == 0 and total:
         folded = 0xFFFF
     return folded ^ 0xFFFF
-
-
-def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    """The bytes TCP, UDP and ICMPv6 checksums begin with; both addresses are a16.
-
-    IPv4: 12 bytes (RFC 9293, 3.1). IPv6: 40 bytes (RFC 8200, 8.1). `length` is the
-    upper layer's, header included.
-    """
-    if is_v4(source) and is_v4(destination):
-        return source[12:] + destination[12:] + bytes((0, protocol)) + length.to_bytes(2)
-    return source + destination + length.to_bytes(4) + bytes((0, 0, 0, protocol))

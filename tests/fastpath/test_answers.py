@@ -16,9 +16,18 @@ from fastpath.twins import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import UDP, a16, echo_request, ip_packet, ipv4_packet, ipv6_packet, udp_packet
+from strategies import (
+    UDP,
+    a16,
+    echo_request,
+    ip_packet,
+    ipv4_packet,
+    ipv6_packet,
+    pseudo_header,
+    udp_packet,
+)
 
-from gateway.protocol.packet import checksum, pseudo_header
+from gateway.protocol.packet import checksum
 
 NOBODY = {4: a16("10.0.0.99"), 6: a16("fd00::99")}
 OUTSIDE = {4: a16("192.0.2.1"), 6: a16("2001:db8::1")}

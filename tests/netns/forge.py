@@ -8,18 +8,16 @@ a receiver without a process of its own.
 import ctypes
 import os
 import socket
-import struct
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from hosts import Host
 from programs import wait_for
+from strategies import a16, udp_packet
 
-from gateway.protocol.packet import checksum, pack_address, pseudo_header
 from gateway.protocol.wire import Ack, Heartbeat, WireError
 
 PORT = 8421
@@ -31,7 +29,6 @@ RECEIVE_BUFFER = 4 << 20
 
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
-UDP = 17
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -127,7 +124,7 @@ def socket_on(host: Host, family: int, kind: int = socket.SOCK_DGRAM) -> socket.
 
 def heartbeat(addresses: Iterable[str], passphrase: bytes = b"") -> bytes:
     """A heartbeat, as forbidden as its addresses may be."""
-    packed = b"".join(pack_address(ip_address(address)) for address in addresses)
+    packed = b"".join(map(a16, addresses))
     return Heartbeat(passphrase, (bytes(16),)).build()[:20] + packed
 
 
@@ -142,13 +139,4 @@ def is_ack(datagram: bytes) -> bool:
 
 def inner(source: str, target: str, payload: bytes = b"forged") -> bytes:
     """An IP packet that holds a UDP datagram to INNER_PORT, all of it correct."""
-    one, other = ip_address(source), ip_address(target)
-    size = 8 + len(payload)
-    sums = pseudo_header(pack_address(one), pack_address(other), UDP, size)
-    udp = struct.pack("!4H", INNER_PORT, INNER_PORT, size, 0) + payload
-    udp = udp[:6] + struct.pack("!H", checksum(sums + udp) or 0xFFFF) + payload
-    if one.version == 6:
-        return struct.pack("!IHBB", 6 << 28, size, UDP, 64) + one.packed + other.packed + udp
-    head = struct.pack("!BBHIBBH", 0x45, 0, 20 + size, 0x4000, 64, UDP, 0)
-    total = checksum(head + one.packed + other.packed)
-    return head[:10] + struct.pack("!H", total) + one.packed + other.packed + udp
+    return udp_packet(a16(source), a16(target), INNER_PORT, INNER_PORT, payload)
