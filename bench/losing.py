@@ -2,7 +2,9 @@
 
 A link of the lab carries up to 64 KB as one buffer, as both ends are in one kernel. `packets`
 has every packet cross on its own, and lost on its own, as on a real path. `buffers` leaves
-the links as they are: what is lost is up to 44 packets in a row.
+the links as they are: what is lost is up to 44 packets in a row. TCP takes either in its own
+way: BBR, which some hosts prefer, sends on, and what every kernel has by default slows down. So
+each is measured with TCP as the host prefers it, and as `reno`.
 """
 
 import contextlib
@@ -10,8 +12,9 @@ from collections.abc import Iterator
 
 from hosts import Host
 from lab import Lab
+from traffic import begin_by
 
-WAYS = ("packets", "buffers")
+WAYS = ("packets", "buffers", "packets_reno", "buffers_reno")
 
 _RULES = """
 table inet losing {{
@@ -30,12 +33,17 @@ _KERNELS_OWN = 65535
 def losing(lab: Lab, percent: int, way: str) -> Iterator[None]:
     """Lose this share of what arrives at C1 from S and at S from C1. Needs `nft`."""
     ends = [(lab.server, "C1"), (lab.clients[0], "wan0")]
+    former: list[tuple[Host, str]] = []
     try:
         for host, device in ends:
             host.run("nft", "-f", "-", stdin=_RULES.format(device=device, percent=percent))
-            _segments(host, device, 1 if way == "packets" else _KERNELS_OWN)
+            _segments(host, device, 1 if way.startswith("packets") else _KERNELS_OWN)
+            if way.endswith("reno"):
+                former.append((host, begin_by("reno", host)))
         yield
     finally:
+        for host, congestion in former:
+            begin_by(congestion, host)
         for host, device in ends:
             host.run("nft", "delete", "table", "inet", "losing", check=False)
             _segments(host, device, _KERNELS_OWN)

@@ -7,7 +7,6 @@ are milliseconds.
 import json
 import re
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,7 +73,7 @@ def tcp(
     """
     port = str(_IPERF_PORT)
     listener = server.spawn("iperf3", "-s", "-1", "-B", address, "-p", port)
-    former = _begin_by(_PLAIN, (client, server)) if congestion else []
+    former = [(host, begin_by(_PLAIN, host)) for host in (client, server) if congestion]
     try:
         wait_for(lambda: listening(listener, _IPERF_PORT), 5.0, "iperf3 to listen")
         command = ["iperf3", "-c", address, "-p", port, "-J", "--connect-timeout", "3000"]
@@ -86,21 +85,20 @@ def tcp(
     finally:
         listener.stop()
         for host, choice in former:
-            _begin_by(choice, [host])
+            begin_by(choice, host)
     if "error" in report:
         raise TrafficError(f"iperf3 from {client.name} to {address}: {report['error']}")
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
-def _begin_by(congestion: str, hosts: Sequence[Host]) -> list[tuple[Host, str]]:
-    """Let new connections of these hosts begin with it; what they began with before.
+def begin_by(congestion: str, host: Host) -> str:
+    """Let new connections of `host` begin with this congestion control; the former one.
 
     iperf3 names the congestion control once it is connected. A flow that began as BBR stays
     paced whatever it is later, so one that is measured must begin as something plain.
     """
-    former = [(host, host.run("cat", _CONGESTION).stdout.strip()) for host in hosts]
-    for host in hosts:
-        host.sysctl(ipv4__tcp_congestion_control=congestion)
+    former = host.run("cat", _CONGESTION).stdout.strip()
+    host.sysctl(ipv4__tcp_congestion_control=congestion)
     return former
 
 
