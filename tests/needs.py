@@ -10,16 +10,19 @@ Words are the conditions below and the programs of `PROGRAMS`.
 """
 
 import errno
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
+from fastpath import sanitized
 from hosts import entering
 
 from gateway.linux import landlock
@@ -107,6 +110,24 @@ def lack_clang() -> str:
         return failure("clang", *options) or failure(program)
 
 
+def lack_asan() -> str:
+    """Extension modules can be built with AddressSanitizer, and this Python runs with it."""
+    if importlib.util.find_spec("Cython") is None:
+        return "Cython is not installed"
+    if missing := lack("clang"):
+        return missing
+    if not sanitized.library():
+        return "clang has no shared library of AddressSanitizer"
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <Python.h>\n")
+        options = [*sanitized.SANITIZER, *sanitized.SHARED, "-o", f"{folder}/probe.so"]
+        if reason := failure("clang", *options, str(source)):
+            return reason
+    preload = [f"LD_PRELOAD={sanitized.library()}", "ASAN_OPTIONS=detect_leaks=0"]
+    return failure("env", *preload, sys.executable, "-c", "")
+
+
 def failure(*command: str) -> str:
     """Run `command`; give the last line of its complaint, or an empty string."""
     try:
@@ -138,6 +159,7 @@ CONDITIONS: dict[str, Callable[[], str]] = {
     "netns": lack_netns,
     "ipv6": lack_ipv6,
     "clang": lack_clang,
+    "asan": lack_asan,
     "landlock": lack_landlock,
     "landlock-signals": lack_landlock_signals,
 }
