@@ -323,6 +323,9 @@ static inline unsigned worker_run(struct worker *w, uint64_t timeout)
     bool more_udp = true, more_ring = true;
 
     w->events = 0;
+    /* Who was just acked is in a message here, and his first packet may wait already. */
+    if (timeout && poll(&fds[2], 1, 0) > 0)
+        return EVENT_CHANNEL;
     for (;; now = monotonic_ns()) {
         atomic_store_explicit(&w->page->pulse, now, memory_order_relaxed);
         count(w->page, COUNTER_TURNS, 1);

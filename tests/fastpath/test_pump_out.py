@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from fastpath.flows import FAMILIES, LAN, TCP4, data, tcp, to_peer, udp
+from fastpath.flows import FAMILIES, LAN, TCP4, data, tcp, tcp_flow, to_peer, udp
 from fastpath.rig import Rig, ends_in_time, examples, tunnel_address
 from fastpath.twins import Vnet, cut, plain, tcp_packet
 from hypothesis import given
@@ -219,6 +219,19 @@ def test_a_message_on_the_channel_ends_the_call():
         rig.channel.send(b"update")
 
         assert rig.reader.run(10) == rig.worker.run(10) == pump.CHANNEL
+
+
+def test_the_channel_comes_before_what_waits_in_the_socket():
+    """Who was acked a moment ago is in its message: his first packet is not to be dropped."""
+    with Rig() as rig:
+        rig.peer(0)
+        rig.send(0, tcp_flow(1)[0])
+        rig.channel.send(b"update")
+
+        assert rig.worker.run(10) == pump.CHANNEL
+        assert rig.to_host() == []
+        rig.worker.run(0)
+        assert len(rig.to_host()) == 1, "a last turn asks nobody"
 
 
 def test_a_busy_loop_ends_at_its_timeout_too():
