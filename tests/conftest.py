@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import settings
 from needs import need, required
 
 try:
@@ -15,6 +16,10 @@ try:
 except ModuleNotFoundError as error:
     message = "no gateway to test: use tox, or install this checkout into your environment"
     raise pytest.UsageError(message) from error
+
+# The same inputs in every run, whatever time one takes. `--hypothesis-profile=default` searches on.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.load_profile("same")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
