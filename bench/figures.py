@@ -38,7 +38,7 @@ class Figure:
 class Target:
     """What the ratio of `subject` to `other` must be: at least `low`, at most `high`.
 
-    Without `other` it is the figure itself.
+    Without `other` it is the figure itself. Without a bound it is printed to be looked at.
     """
 
     figure: str
@@ -104,6 +104,8 @@ def _rtt_client(lab: Lab, subject: Running, seconds: float) -> float:
     return _rtt(lab, subject.clients[1], seconds)
 
 
+_WAYS = ("client_to_server", "server_to_client", "client_to_client")
+
 FIGURES = (
     Figure("tcp_client_to_server", "Gbit/s", "one TCP flow as this host prefers, C1 to S", _up("")),
     Figure("tcp_server_to_client", "Gbit/s", "the same, S to C1", _down("")),
@@ -143,6 +145,7 @@ TARGETS = (
     Target("small_single", "gost", low=1.5),
     Target("ping_server", "gost", high=1.0),
     Target("ping_client", "gost", high=1.0),
+    *(Target(f"{kind}_{way}", "copies") for kind in ("tcp", "cubic") for way in _WAYS),
 )
 
 
@@ -178,14 +181,12 @@ def verdicts(
         if ours is None or (target.other and target.other not in entry) or not other["median"]:
             continue
         value = ours["median"] / other["median"]
-        wanted = {"at_least": target.low} if target.high is None else {"at_most": target.high}
         answers.append(
             {
                 "figure": target.figure,
                 "ratio" if target.other else "of": "/".join(filter(None, _sides(target))),
                 "value": short(value),
-                **wanted,
-                "met": target.met(value),
+                **_verdict(target, value),
             }
         )
     return answers
@@ -193,6 +194,12 @@ def verdicts(
 
 def _sides(target: Target) -> tuple[str, str]:
     return target.subject, target.other
+
+
+def _verdict(target: Target, value: float) -> dict[str, Any]:
+    bounds = {"at_least": target.low, "at_most": target.high}
+    given = {word: bound for word, bound in bounds.items() if bound is not None}
+    return {**given, "met": target.met(value)} if given else {}
 
 
 def short(value: float) -> float:

@@ -1,6 +1,6 @@
 """Measure us, the bare link and stock GOST in turn, and print one JSON document.
 
-    run.py [--rounds 5] [--seconds 3] [--cpus 2] [--subjects bare,gost,gateway] [--smoke]
+    run.py [--rounds 5] [--seconds 3] [--cpus 2] [--subjects bare,gost,copies,gateway] [--smoke]
 
 Round by round every subject is started, measured and stopped on the same lab, so
 that a slow minute of the machine hits all of them. `gost` is whatever is on the
@@ -25,7 +25,7 @@ from spread import spread
 from subjects import available, start
 from traffic import TrafficError
 
-SUBJECTS = ("bare", "gost", "gateway")
+SUBJECTS = ("bare", "gost", "copies", "gateway")
 WORKERS = (1, 2, 4, 8)
 TOOLS = ("iperf3", "ping", "ss")
 
@@ -133,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     arguments.workers = WORKERS
     if arguments.smoke:
         arguments.rounds, arguments.seconds, arguments.workers = 1, 0.5, (2,)
-        arguments.subjects = "bare,gateway"
+        arguments.subjects = "bare,copies,gateway"
     unknown = set(arguments.subjects.split(",")) - set(SUBJECTS)
     if unknown or arguments.rounds < 1 or arguments.seconds <= 0 or arguments.cpus < 1:
         parser.error(f"subjects are {', '.join(SUBJECTS)}; the numbers must be positive")

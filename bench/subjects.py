@@ -2,9 +2,10 @@
 
     bare      nothing: the links themselves
     gost      whatever `gost` is on the PATH, server and clients
+    copies    a program that only copies (copies.py), which bounds what a tunnel can do
     gateway   ours, the command beside this interpreter
 
-All three answer on the same questions: at which addresses do server and clients
+All of them answer the same question: at which addresses do server and clients
 reach each other. The tunnel network is the recipe's, 192.168.123.0/24.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import copies
 from hosts import Host
 from lab import Lab
 from programs import Managed, NotReachedError, wait_for
@@ -47,6 +49,8 @@ def beside_python(name: str) -> str:
 
 def available(name: str) -> bool:
     """Whether the system called `name` can be started here."""
+    if name == "copies":
+        return copies.available()
     return name == "bare" or bool(_program(name))
 
 
@@ -81,6 +85,8 @@ def start(name: str, lab: Lab, *, server_options: str = "", client_options: str 
     """
     if name == "bare":
         return Running(name, lab.server.ipv4, [client.ipv4 for client in lab.clients])
+    if name == "copies":
+        return _start_copies(lab)
     addresses = [tunnel_address(n) for n in range(1, len(lab.clients) + 1)]
     running = Running(name, tunnel_address(0), addresses)
     try:
@@ -100,6 +106,17 @@ def start(name: str, lab: Lab, *, server_options: str = "", client_options: str 
         running.stop()
         words = "\n".join(f"--- {p.name}\n{p.output()}" for p in running.processes)
         raise NotReachedError(f"{error}\n{words}") from None
+    return running
+
+
+def _start_copies(lab: Lab) -> Running:
+    running = Running("copies", copies.SERVER, list(copies.CLIENTS), copies.spawn(lab))
+    try:
+        for address in (running.server, running.clients[1]):
+            wait_for(lambda a=address: _answers(lab.clients[0], a), 10.0, f"{address} by copies")  # type: ignore[misc]
+    except NotReachedError:
+        running.stop()
+        raise
     return running
 
 
