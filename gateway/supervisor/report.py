@@ -105,7 +105,7 @@ class Reporter:
         """Note the CPU time of processes now and then, so that percentages are recent."""
         alive = set(pids) | {os.getpid()}
         for pid in alive:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, OSError):
                 times = psutil.Process(pid).cpu_times()
                 self._note(pid, times.user + times.system, now)
         for pid in self._used.keys() - alive:
