@@ -11,13 +11,13 @@ a bridge that does is replaced more and more slowly instead, since the trouble o
 must not end services that do without it. A child whose pulse stops for long is told to
 dump its stack (SIGABRT), then killed. So is at once who sends what is no message, or
 what cannot be true: `Spec.on_message` may raise ChannelGarbledError. A child that was taken
-over must not end the supervisor.
+over must not end the supervisor. Nor must a host that has no room for a process or no
+descriptor for a while: the fork leaves nothing behind and is tried again after a pause.
 """
 
 import contextlib
+import errno
 import logging
-import multiprocessing
-import multiprocessing.popen_fork  # imported lazily else, when root's files are out of reach
 import os
 import signal
 import time
@@ -28,7 +28,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Literal
 
-from gateway.errors import CrashLoop
+from gateway.errors import CrashLoop, HostError
 from gateway.fastpath.counters import Page
 from gateway.linux.channel import (
     ChannelClosedError,
@@ -41,6 +41,7 @@ from gateway.linux.shared import Arena
 from gateway.log import event, get_logger
 from gateway.protocol.messages import FromChild, Ready, Snapshot, SnapshotPlease, Stop
 from gateway.supervisor.feed import Feed
+from gateway.supervisor.forking import fork
 from gateway.supervisor.loop import READ, WRITE, Loop
 from gateway.workers.base import Child, Place
 
@@ -61,11 +62,15 @@ ABORT_PATIENCE = 2.0
 WATCH_INTERVAL = 0.5
 FORK_PAUSE = 2.0
 """Seconds until the next attempt where the host has no room for a process."""
+NO_DESCRIPTORS = {
+    errno.EMFILE: "raise the limit (ulimit -n, LimitNOFILE= of the unit)",
+    errno.ENFILE: "raise fs.file-max",
+}
+"""What to do at the start, where nobody would miss a child that waits for descriptors."""
 STOP_PATIENCE = 2.0
 MESSAGES_PER_TURN = 64
 
 _log = get_logger("children")
-_fork = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
@@ -158,10 +163,10 @@ class Children:
         loop.call_every(WATCH_INTERVAL, self._watch_pulses)
 
     def start(self, spec: Spec) -> Member:
-        """Fork a new child and keep it alive from now on."""
+        """Fork a new child and keep it alive from now on. HostError without descriptors."""
         member = Member(spec)
         self.members.append(member)
-        self._fork(member)
+        self._fork(member, first=True)
         return member
 
     def stop(self, kind: Kind) -> None:
@@ -179,33 +184,40 @@ class Children:
             self._kill(member, signal.SIGKILL)
         self._loop.run_until(gone, STOP_PATIENCE)
 
-    def _fork(self, member: Member) -> None:
-        spec = member.spec
-        ours, theirs = channel_pair()
-        child = spec.build(
-            Place(
-                name=spec.name,
-                title=f"gateway: {spec.service} {spec.name}".replace(":  ", ": "),
-                channel=theirs,
-                page=spec.page,
-                arena=spec.arena,
-                cpus=spec.cpus,
-                supervisor=os.getpid(),
-                forget=self._forget,
-            )
-        )
-        process = _fork.Process(target=child.run, name=spec.name, daemon=True)
+    def _fork(self, member: Member, *, first: bool = False) -> None:
         try:
-            with spec.home:
-                process.start()
+            life = self._begin(member.spec)
         except OSError as error:
-            ours.close()
-            theirs.close()
+            if first and error.errno in NO_DESCRIPTORS:
+                raise HostError(_no_descriptors(member.spec, error)) from None
             self._missed(member, f"could not be forked: {error.strerror}", FORK_PAUSE)
             return
-        theirs.close()
-        pidfd = os.pidfd_open(process.pid or 0)
-        life = Running(
+        member.life = life
+        life.feed.refresh()
+        self._loop.watch(life.pidfd, lambda _: self._on_death(member, life))
+        self._watch_channel(member, life)
+
+    def _begin(self, spec: Spec) -> Running:
+        """A new life. OSError leaves nothing of it."""
+        with contextlib.ExitStack() as stack:
+            ours, theirs = channel_pair()
+            stack.callback(ours.close)
+            with contextlib.closing(theirs):
+                child = spec.build(
+                    Place(
+                        name=spec.name,
+                        title=f"gateway: {spec.service} {spec.name}".replace(":  ", ": "),
+                        channel=theirs,
+                        page=spec.page,
+                        arena=spec.arena,
+                        cpus=spec.cpus,
+                        supervisor=os.getpid(),
+                        forget=self._forget,
+                    )
+                )
+                process, pidfd = fork(child.run, spec.name, spec.home)
+            stack.pop_all()
+        return Running(
             process=process,
             pidfd=pidfd,
             channel=ours,
@@ -213,10 +225,6 @@ class Children:
             since=time.monotonic(),
             oom_kills=_oom_kills(),
         )
-        member.life = life
-        life.feed.refresh()
-        self._loop.watch(pidfd, lambda _: self._on_death(member, life))
-        self._watch_channel(member, life)
 
     def _watch_channel(self, member: Member, life: Running) -> None:
         if life.hung_up:
@@ -354,6 +362,12 @@ class Children:
 def pace(deaths: int) -> float:
     """Seconds until the next life of one that died as often lately."""
     return 0.0 if deaths < 2 else min(LONGEST_PACE, SHORTEST_PACE * 2.0 ** min(deaths - 2, 16))
+
+
+def _no_descriptors(spec: Spec, error: OSError) -> str:
+    service = f"service {spec.service}: " if spec.service else ""
+    remedy = NO_DESCRIPTORS[error.errno or 0]
+    return f"{service}no descriptor is left to start {spec.name} ({error.strerror}); {remedy}"
 
 
 def _oom_kills() -> int:

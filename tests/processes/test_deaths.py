@@ -1,8 +1,10 @@
 """Who dies, who notices, who takes over, and what is left behind."""
 
 import os
+import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -142,6 +144,27 @@ def test_a_bridge_that_dies_again_and_again_ends_nothing_else(
         assert stranger.recv(100)[:1] == b"\x01"
 
 
+def test_a_supervisor_without_descriptors_waits_for_them(gateway: Gateway, peer: Peer) -> None:
+    """It goes on with the children it has, and replaces the dead one once it can."""
+    supervisor = psutil.Process(gateway.process.pid)
+    before = gateway.child("udp-worker 0").pid
+    descriptors = supervisor.num_fds()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _limit_descriptors(supervisor.pid, 3)
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: gateway.text().count("could not be forked") == 2, "forks that failed")
+    _limit_descriptors(supervisor.pid, soft)
+    wait_for(lambda: gateway.running() and gateway.child("udp-worker 0").pid != before, "replaced")
+    child = gateway.child("udp-worker 0")
+    packet = ipv4("192.168.123.2", "192.168.123.1")
+
+    assert child.last_exit == "could not be forked: Too many open files"
+    assert gateway.text().count("could not be forked") == child.restarts - 1
+    wait_for(lambda: supervisor.num_fds() == descriptors, "as many descriptors as before")
+    peer.sock.send(packet)
+    assert gateway.inside.recv(2000) == VNET + packet
+
+
 def test_status_while_a_worker_is_stopped(gateway: Gateway) -> None:
     """Within 100 ms, and after some seconds it says what is wrong."""
     pid = gateway.child("udp-worker 1").pid
@@ -201,6 +224,13 @@ def test_stale_control_socket_is_replaced(start: Callable[..., Gateway], room: P
             os.chown(path, *owner)
 
     start().wait_running()
+
+
+def _limit_descriptors(pid: int, soft: int) -> None:
+    """As who it runs as: root may not have the capability."""
+    owner = process.future_owner(None)
+    who = {"user": owner[0], "group": owner[1], "extra_groups": ()} if owner else {}
+    subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={soft}:"], check=True, **who)
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -1,24 +1,27 @@
 """Children that cannot be forked, that were paused, and one that talks nonsense."""
 
 import errno
+import logging
 import os
+import resource
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import NoReturn
 
 import msgspec
+import psutil
 import pytest
 from instance import wait_for
 
-from gateway.errors import CrashLoop
+from gateway.errors import CrashLoop, HostError
 from gateway.fastpath.counters import Page
 from gateway.linux.channel import ChannelGarbledError
 from gateway.linux.shared import Arena
 from gateway.protocol.messages import Asked, FromChild, PuntedDatagram, Punts
-from gateway.supervisor import children
+from gateway.supervisor import children, forking
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.loop import Loop
 from gateway.workers.base import Child, Place
@@ -60,6 +63,36 @@ def spec(heard: list[FromChild]) -> Spec:
     return Spec("babbler", "tun", "resolver", cpus, page, arena, Babbling, heard.append, list)
 
 
+def open_descriptors() -> set[int]:
+    """Of this process, looked up without opening one more."""
+    found = set()
+    for fd in range(1024):
+        with suppress(OSError):
+            os.fstat(fd)
+            found.add(fd)
+    return found
+
+
+@contextmanager
+def raised_again() -> Iterator[Callable[[int], None]]:
+    """Lets so many more descriptors be opened at once; in the end as many as before."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit(room: int) -> None:
+        free = sorted(set(range(1024)) - open_descriptors())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], before[1]))
+
+    try:
+        yield limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def without_room(*_: object) -> NoReturn:
+    """In place of what asks the kernel."""
+    raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     with closing(Loop()) as loop:
@@ -77,7 +110,7 @@ def test_a_host_without_room_is_not_asked_in_a_hurry(
         tries += 1
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(children._fork.Process, "start", full)
+    monkeypatch.setattr(forking._context.Process, "start", full)
     monkeypatch.setattr(children, "FORK_PAUSE", 0.05)
     found = Children(loop, lambda: None)
     member = found.start(spec([]))
@@ -89,13 +122,126 @@ def test_a_host_without_room_is_not_asked_in_a_hurry(
     assert loop.run_until(lambda: tries > 1, 5.0), "but it is asked again"
 
 
+@pytest.mark.parametrize("room", range(6))
+def test_a_host_without_descriptors_is_asked_again(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, room: int
+) -> None:
+    """Two for the channel, four while it forks: whichever is lacking, nothing leaks."""
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
+    caplog.set_level(logging.INFO, "gateway")
+    left: list[set[int]] = []
+    found = Children(loop, lambda: None)
+    with raised_again() as limit:
+
+        def ended() -> None:
+            if not left:
+                left.append(open_descriptors())
+                limit(room)
+
+        member = found.start(replace(spec([]), build=Quiet, on_end=ended))
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+        before = open_descriptors()
+        os.kill(member.pid, signal.SIGKILL)
+        waited = loop.run_until(lambda: member.restarts == 4, 10.0)
+        left.append(open_descriptors())
+    try:
+        assert waited
+        assert left[0] == left[1]
+        assert member.last_exit == "could not be forked: Too many open files"
+        assert member.state(loop.now) == "restarting"
+        assert caplog.text.count("child-died") == 4
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+        assert len(open_descriptors()) == len(before)
+    finally:
+        found.stop("resolver")
+    assert member.restarts == 4
+
+
+def test_a_child_that_cannot_be_watched_is_ended(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was forked, but there is no pidfd: neither it nor its channel stays."""
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
+    found = Children(loop, lambda: None)
+    member = found.start(replace(spec([]), build=Quiet))
+    assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    before = open_descriptors()
+    try:
+        with monkeypatch.context() as full:
+            full.setattr(os, "pidfd_open", without_room)
+            os.kill(member.pid, signal.SIGKILL)
+            assert loop.run_until(lambda: member.restarts == 3, 10.0)
+            assert member.last_exit == "could not be forked: Too many open files in system"
+            assert psutil.Process().children() == []
+            assert len(open_descriptors()) == len(before) - 4
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    finally:
+        found.stop("resolver")
+
+
+def test_a_child_that_cannot_be_built_is_built_later(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it needs may have to be opened too; its channel does not stay."""
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
+    builders: list[Callable[[Place], Child]] = [Quiet]
+
+    def build(place: Place) -> Child:
+        return builders[-1](place)
+
+    found = Children(loop, lambda: None)
+    member = found.start(replace(spec([]), build=build))
+    assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    before = open_descriptors()
+    try:
+        builders.append(without_room)
+        os.kill(member.pid, signal.SIGKILL)
+        assert loop.run_until(lambda: member.restarts == 3, 10.0)
+        assert len(open_descriptors()) == len(before) - 4
+        builders.pop()
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    finally:
+        found.stop("resolver")
+
+
+def test_a_fork_without_room_leaves_no_pipes(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the standard library has made by then."""
+
+    def full() -> NoReturn:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", full)
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
+    before = open_descriptors()
+    member = Children(loop, lambda: None).start(spec([]))
+
+    assert loop.run_until(lambda: member.restarts == 3, 10.0)
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_a_start_without_descriptors_says_so(loop: Loop, room: int) -> None:
+    """There is nothing yet that would have to go on."""
+    before = open_descriptors()
+    babbler = spec([])
+    with raised_again() as limit:
+        limit(room)
+        with pytest.raises(HostError) as refused:
+            Children(loop, lambda: None).start(babbler)
+        assert open_descriptors() == before
+    assert str(refused.value) == (
+        "service tun: no descriptor is left to start babbler (Too many open files); "
+        "raise the limit (ulimit -n, LimitNOFILE= of the unit)"
+    )
+
+
 def test_a_bridge_that_always_dies_does_not_end_the_program(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> NoReturn:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(children._fork.Process, "start", full)
+    monkeypatch.setattr(forking._context.Process, "start", full)
     monkeypatch.setattr(children, "FORK_PAUSE", 0.0)
     monkeypatch.setattr(children, "LONGEST_PACE", 0.001)
     found = Children(loop, lambda: None)
