@@ -9,6 +9,7 @@ from gateway.config.auth import Auther, parse_authers, tell_doubts
 from gateway.config.chain_model import RelaySpec
 from gateway.config.chains import Chains
 from gateway.config.checks import check_authers, check_relays, check_routers, check_services
+from gateway.config.collector import collector_at_rest
 from gateway.config.model import Config, Service
 from gateway.config.option import nearest
 from gateway.config.relays import build_relay, is_relay
@@ -32,6 +33,7 @@ _LEVELS: dict[str, Level] = {
 }
 
 
+@collector_at_rest()
 def build(
     tree: Node,
     report: Report,

@@ -108,15 +108,34 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-_PLAIN = re.compile(r"\d+(\.\d+){3}(/\d+)?|(?=[\d:]*[a-f])[\da-f]+(::?[\da-f]+)+(/\d+)?", re.ASCII)
+_PLAIN = re.compile(
+    r"\d+(\.\d+){3}(/\d+)?|[\da-f]+(::?[\da-f]+)*(::)?/\d+|(?=[\d:]*[a-f])[\da-f]+(::?[\da-f]+)+",
+    re.ASCII,
+)
 """Addresses and networks that YAML cannot take for anything else."""
+
+_WIDTH = 10**6
+"""Columns from which on PyYAML breaks a list in brackets."""
 
 
 def _scalar(value: Plain) -> str:
     """One value on one line; a list in brackets."""
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) else _word(value)
-    return _dumped(value)
+    return _addresses(value) if isinstance(value, list) else _dumped(value)
+
+
+def _addresses(values: list[Plain]) -> str:
+    """As PyYAML writes them, which takes its time for each of many thousands of lists.
+
+    In brackets it quotes whatever has a colon.
+    """
+    words = [value for value in values if isinstance(value, str) and _PLAIN.fullmatch(value)]
+    if len(words) == len(values):
+        text = ", ".join(f"'{word}'" if ":" in word else word for word in words)
+        if len(text) < _WIDTH - 2:
+            return f"[{text}]"
+    return _dumped(values)
 
 
 @lru_cache(maxsize=1024)
@@ -125,5 +144,5 @@ def _word(value: str) -> str:
 
 
 def _dumped(value: Plain) -> str:
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=10**6)
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=_WIDTH)
     return str(text).removesuffix("\n").removesuffix("\n...")

@@ -7,6 +7,7 @@ import json
 
 import yaml
 
+from gateway.config.collector import collector_at_rest
 from gateway.config.effective import describe
 from gateway.config.model import Config
 from gateway.config.noted import Origins, annotated, bare
@@ -34,6 +35,7 @@ def effective(config: Config) -> Plain:
     return bare(describe(config, {}))
 
 
+@collector_at_rest()
 def explained(config: Config, origins: Origins, cpus: int) -> str:
     """The same as YAML, with where each value comes from in a comment beside it.
 

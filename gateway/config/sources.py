@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.config.carried_url import is_relay, parse_forward, parse_relay
+from gateway.config.collector import collector_at_rest
 from gateway.config.fetch import Page, fetch
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.url import parse_listen
@@ -51,6 +52,7 @@ def default_file(environment: Mapping[str, str] = os.environ, etc: Path = _ETC) 
     return None
 
 
+@collector_at_rest()
 def read_tree(
     listens: Sequence[str], configs: Sequence[str], report: Report, forwards: Sequence[str] = ()
 ) -> Node:

@@ -1,5 +1,6 @@
 """Documents with notes, and what -t prints of a whole configuration."""
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,14 +187,28 @@ def test_any_document_is_yaml_of_itself(document):
     assert yaml.safe_load(text) == bare(document)
 
 
-@given(
+WORDS = (
     st.ip_addresses().map(str)
+    | st.ip_addresses().map(lambda ip: f"{ip}/{ip.max_prefixlen}")
     | st.from_regex(r"[0-9a-f:.]{1,12}(/[0-9]{1,3})?", fullmatch=True)
     | st.sampled_from(
         ["1:20:30", "1e5", "12.5", "1.2.3.4:80", "::1", "a:", "***", "null", "0:0:0:0"]
     )
+    | st.sampled_from(["fd00::/8", "2001:12::/32", "12::/16", "::/0", "fd00::", "1:20/30", "a, b"])
 )
+
+
+@given(WORDS)
 def test_a_word_is_written_as_yaml_writes_it(word):
     """Addresses take a short way, as there may be many thousands."""
     text = yaml.dump(word, Dumper=noted._Dumper, width=10**6)
     assert noted._scalar(word) == text.removesuffix("\n").removesuffix("\n...")
+
+
+@given(st.lists(WORDS, max_size=4), st.integers(20, 100))
+def test_a_list_of_words_is_written_as_yaml_writes_it(words, width):
+    """So do lists of them, unless one is so long that YAML breaks it."""
+    text = yaml.dump(words, Dumper=noted._Dumper, default_flow_style=True, width=width)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noted, "_WIDTH", width)
+        assert noted._scalar(words) == text.removesuffix("\n")
