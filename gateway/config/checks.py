@@ -58,10 +58,10 @@ def _covers(host: str, other: str) -> bool:
 def _check_routes(first: Service, second: Service, report: Report) -> None:
     """The host has one way to a network, whichever service it leads through."""
     other = f"the service at {first.place}"
+    taken = {route.network for route in first.routes}
     for route in second.routes:
-        for earlier in first.routes:
-            if route.network == earlier.network:
-                report.error(second.place, f"route: {other} has {route.network} too")
+        if route.network in taken:
+            report.error(second.place, f"route: {other} has {route.network} too")
     for one, two in ((first, second), (second, first)):
         for route in one.routes:
             for net in two.nets:

@@ -93,7 +93,8 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         self.tabs: dict[int, tuple[int, int]] = {}
         """Line to (column of the first leading tab, number of them), all from 0."""
-        self.tab_warnings: list[tuple[int, int]] = []
+        self.tab_warnings: dict[tuple[int, int], None] = {}
+        """Line and column, from 1, of those that were taken; every line may have one."""
         super().__init__(text)
 
     def scan_to_next_token(self) -> None:
@@ -142,7 +143,7 @@ class _Loader(yaml.SafeLoader):
             return
         if column not in (*self.indents, self.indent):
             raise _TabError(problem="tab", problem_mark=self.get_mark())
-        self.tab_warnings.append(where)
+        self.tab_warnings[where] = None
 
     def _indentation_width(self) -> int:
         """Columns of the blanks that begin this line."""
