@@ -1,7 +1,8 @@
 """What GOST's variables of the environment say. They beat the file; flags beat them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 

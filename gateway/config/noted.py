@@ -9,9 +9,9 @@ The text can be read again as a configuration, comments being nothing to YAML.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import yaml
 
 from gateway.config.tree import Plain, Scalar, one_line
@@ -21,8 +21,7 @@ _WIDEST = 56
 """Columns before a comment; where a line is longer its comment follows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """A value and where it comes from. `only_said`: it stands in a comment alone."""
 
     value: Plain

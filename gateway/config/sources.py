@@ -7,8 +7,9 @@ joined, of anything else the later one counts as a whole; an empty one says noth
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from gateway.config.carried_url import is_relay, parse_forward, parse_relay
 from gateway.config.collector import collector_at_rest

@@ -8,6 +8,8 @@ A **place** is text for messages: `-L #1` or `gateway.yaml:12:9`.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway.errors import ConfigError
 
 UNSUPPORTED = "not supported by this program"
@@ -17,8 +19,7 @@ Scalar = str | int | bool | None
 Plain = Scalar | list["Plain"] | dict[str, "Plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A scalar, a list or a mapping (keys in lower case), and its place."""
 
     value: "Scalar | tuple[Node, ...] | dict[str, Entry]"
@@ -30,8 +31,7 @@ class Node:
         return self.value is None or self.value in ("", (), {})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One key of a mapping: as it was written, where, and what it holds."""
 
     key: str

@@ -168,7 +168,7 @@ for _name, _pattern, _first in (
 
 
 class _Converter:
-    """PyYAML's nodes into ours. A node that is used again by an alias is shared."""
+    """PyYAML's nodes into ours. A list or mapping used again by an alias is shared."""
 
     def __init__(self, source: str, loader: _Loader | None, report: Report) -> None:
         self.source = source
@@ -179,18 +179,18 @@ class _Converter:
 
     def convert(self, node: yaml.Node) -> Node:
         """Raises ConfigError for an alias inside of what it stands for."""
+        place = _place(self.source, self.loader, node.start_mark)
+        if isinstance(node, yaml.ScalarNode):
+            return Node(self.scalar(node, place), place)
         if id(node) in self.done:
             return self.done[id(node)]
-        place = _place(self.source, self.loader, node.start_mark)
         if id(node) in self.open:
             raise ConfigError(f"{place}: an alias refers to what it is part of")
         self.open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             result = Node(self.entries(node), place)
-        elif isinstance(node, yaml.SequenceNode):
-            result = Node(tuple(self.convert(item) for item in node.value), place)
         else:
-            result = Node(self.scalar(node, place), place)
+            result = Node(tuple(self.convert(item) for item in node.value), place)
         self.open.discard(id(node))
         self.done[id(node)] = result
         return result
