@@ -2,7 +2,9 @@
 
 Updates go straight into the channel. When it is full they queue here; when too many
 queue, all are thrown away and a snapshot is sent once there is room: the replica is
-stale until then and correct afterwards.
+stale until then and correct afterwards. Questions and answers have no snapshot. Of these the
+oldest goes when too many queue: who waits for one has given up or asks again, and a child
+that was taken over, asks all the time and never reads gets no more of our memory.
 """
 
 from collections import deque
@@ -13,6 +15,8 @@ from gateway.protocol.messages import Snapshot, ToChild, Update
 
 QUEUE_LIMIT = 64
 """Messages behind a snapshot."""
+OTHERS_KEPT = 8192
+"""Messages that no snapshot replaces: a bridge in order has half as many questions open."""
 
 
 class Feed:
@@ -26,7 +30,7 @@ class Feed:
         self._snapshot = snapshot
         self._parts: Iterator[Snapshot] = iter(())
         self._part: Snapshot | None = None
-        self._queue: deque[ToChild] = deque()
+        self._queue: deque[ToChild] = deque(maxlen=OTHERS_KEPT)
         self.stale = False
 
     @property

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -18,15 +19,27 @@ from instance import wait_for
 
 from gateway.errors import CrashLoop, HostError
 from gateway.fastpath.counters import Page
+from gateway.fastpath.fib import Fib
 from gateway.linux.channel import ChannelGarbledError
 from gateway.linux.shared import Arena
-from gateway.protocol.messages import Asked, FromChild, PuntedDatagram, Punts
+from gateway.protocol.messages import (
+    Asked,
+    FromChild,
+    PuntedDatagram,
+    Punts,
+    RouteEntry,
+    Snapshot,
+    Stop,
+    Update,
+)
 from gateway.supervisor import children, forking
 from gateway.supervisor.children import Children, Spec
 from gateway.supervisor.loop import Loop
 from gateway.workers.base import Child, Place
+from gateway.workers.replica import Replica
 
 encode = msgspec.msgpack.encode
+NETWORKS = [bytes([32, 1, *bytes(13), last]) for last in range(64)]
 
 
 class Babbling(Child):
@@ -54,6 +67,28 @@ class Quiet(Child):
             self.page.beat()
             self.channel.wait(0.01)
             self.stopping = self.receive() is not None
+
+
+class Mirror(Child):
+    """Tells the generation its replica is at, and where each of `NETWORKS` leads there."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, ())
+        self._replica = Replica(Fib(1))
+
+    def work(self) -> None:
+        while not self.stopping:
+            self.page.beat()
+            self.channel.wait(0.01)
+            while (message := self.receive()) is not None:
+                if isinstance(message, Update | Snapshot):
+                    please = self._replica.apply(message)
+                    self.send(please or Asked(self._seen()))
+                self.stopping = self.stopping or isinstance(message, Stop)
+
+    def _seen(self) -> tuple[bytes, ...]:
+        targets = (self._replica.fib.lookup(network) for network in NETWORKS)
+        return tuple(number.to_bytes(16) for number in (self._replica.generation, *targets))
 
 
 def spec(heard: list[FromChild]) -> Spec:
@@ -320,4 +355,50 @@ def test_who_was_paused_with_the_supervisor_is_not_stuck(
             assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
         assert loop.run_until(lambda: member.restarts > 0, 0.3 if together else 10.0) != together
     finally:
+        found.stop("resolver")
+
+
+def test_what_is_kept_for_a_child_that_is_stopped(loop: Loop) -> None:
+    """Little, however much changes; and when it goes on, it soon knows the table as it is."""
+    changes = 3000
+    generation = 0
+    heard: list[FromChild] = []
+
+    def routes() -> tuple[RouteEntry, ...]:
+        """Each table is all new: what is kept of one is its own memory."""
+        return tuple(
+            RouteEntry(bytes(bytearray(network)), 128, generation + index)
+            for index, network in enumerate(NETWORKS)
+        )
+
+    def present() -> Asked:
+        numbers = (generation, *(generation + index for index in range(len(NETWORKS))))
+        return Asked(tuple(number.to_bytes(16) for number in numbers))
+
+    def known() -> bool:
+        return heard[-1:] == [present()]
+
+    mirror = replace(
+        spec(heard), build=Mirror, snapshot=lambda: [Snapshot(generation, 0, 1, (), routes())]
+    )
+    found = Children(loop, lambda: None)
+    member = found.start(mirror)
+    try:
+        assert loop.run_until(known, 10.0)
+        os.kill(member.pid, signal.SIGSTOP)
+        tracemalloc.start()
+        for _ in range(changes):
+            generation += 1
+            if member.life is not None:
+                member.life.feed.put(Update(generation, routes=routes()))
+            found.publish_done()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        os.kill(member.pid, signal.SIGCONT)
+
+        assert most < 3_000_000, "all updates together have ten times as much"
+        assert loop.run_until(known, 10.0)
+        assert member.restarts == 0
+    finally:
+        tracemalloc.stop()
         found.stop("resolver")

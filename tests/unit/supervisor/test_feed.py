@@ -2,8 +2,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from gateway.linux.channel import channel_pair
-from gateway.protocol.messages import PeerEntry, Snapshot, Update
-from gateway.supervisor.feed import QUEUE_LIMIT, Feed
+from gateway.protocol.bridge_messages import RelayVerdict
+from gateway.protocol.messages import PeerEntry, Snapshot, Stop, Update
+from gateway.supervisor.feed import OTHERS_KEPT, QUEUE_LIMIT, Feed
 
 PEER = PeerEntry(1, 1, bytes(16), 1, 0, bytes(16))
 
@@ -51,6 +52,28 @@ def test_an_update_too_large_becomes_a_snapshot() -> None:
         feed.put(Update(7, peers=(PEER,) * 10_000))
 
         assert theirs.receive() == Snapshot(7, 0, 1)
+
+
+def test_answers_that_nobody_reads_are_few() -> None:
+    """A child that asks and never reads gets the newest ones, if it ever does, and its Stop."""
+    ours, theirs = channel_pair()
+    feed = Feed(ours, list)
+    with closing(ours), closing(theirs):
+        in_channel = 0
+        while not feed.waiting:
+            feed.put(RelayVerdict(in_channel, "no"))
+            in_channel += 1
+        for query in range(in_channel, 3 * OTHERS_KEPT):
+            feed.put(RelayVerdict(query, "no"))
+        feed.put(Stop())
+        received = []
+        while feed.waiting or received[-1:] != [None]:
+            received.append(theirs.receive())
+            feed.flush()
+        messages = [message for message in received if message is not None]
+
+        assert len(messages) == in_channel - 1 + OTHERS_KEPT
+        assert messages[-2:] == [RelayVerdict(3 * OTHERS_KEPT - 1, "no"), Stop()]
 
 
 def test_a_dead_child_is_no_error() -> None:
