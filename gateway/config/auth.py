@@ -33,8 +33,8 @@ class Auther:
     """By username."""
     nets: list[tuple[Interface, ...]] = field(default_factory=list)
     """Those of each service that asks for it."""
-    users: list[tuple[RelayUser, str]] = field(default_factory=list)
-    """Its list as a relay reads it: any name, any password."""
+    nodes: tuple[Node, ...] = ()
+    """Its list as it was written."""
     doubts: Report = field(default_factory=Report)
     """What is wrong with it for a TUN service, told when one asks for it, or nobody does."""
     relayed: bool = False
@@ -49,6 +49,10 @@ class Auther:
     def credentials(self) -> Iterable[tuple[Credential, str]]:
         """Its list."""
         return self.known.values()
+
+    def users(self) -> list[tuple[RelayUser, str]]:
+        """Its list as a relay reads it: any name, any password; each with its place."""
+        return [(user, node.place) for node in self.nodes if (user := _user(node)) is not None]
 
     def spec(self) -> AutherSpec | None:
         """What the resolver keeps for it; None: there is nothing but its list."""
@@ -95,9 +99,9 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
         found.setdefault(name, auther)
         report.origins["authers", name] = item.place
         if "auths" in entries:
-            for node in items_of(entries["auths"].node, "authers.auths", report):
+            auther.nodes = items_of(entries["auths"].node, "authers.auths", report)
+            for node in auther.nodes:
                 _add(auther, node, auther.doubts)
-                _add_user(auther, node)
         _warn_if_empty(auther, entries, report)
     return found
 
@@ -251,10 +255,10 @@ def relay_authers(
             report.error(place, f"handler.auther: {_unknown(name, authers)}")
             continue
         auther.relayed = True
-        for user, where in auther.users:
+        for user, where in auther.users():
             if not user.password:
                 report.error(where, "password: empty: nobody could use it")
-        users |= dict.fromkeys(user for user, _ in auther.users)
+            users[user] = None
         spec = auther.spec()
         if spec is not None:
             specs[name] = spec
@@ -270,15 +274,16 @@ def tell_doubts(auther: Auther, report: Report) -> None:
     report.origins |= doubts.origins
 
 
-def _add_user(auther: Auther, node: Node) -> None:
+def _user(node: Node) -> RelayUser | None:
     """As a relay reads it; what is wrong with its shape is told elsewhere."""
     entries = node.value if isinstance(node.value, dict) else {}
     found = [
         entries[key].node.value if key in entries else None for key in ("username", "password")
     ]
-    if not any(isinstance(value, dict | tuple) for value in found) and found[0] is not None:
-        username, password = (text(value).encode() for value in found)  # type: ignore[arg-type]
-        auther.users.append((RelayUser(username, password), node.place))
+    if any(isinstance(value, dict | tuple) for value in found) or found[0] is None:
+        return None
+    username, password = (text(value).encode() for value in found)  # type: ignore[arg-type]
+    return RelayUser(username, password)
 
 
 def _names(handler: dict[str, Entry], report: Report) -> list[tuple[str, str]] | None:

@@ -9,17 +9,26 @@ from gateway.config.option import WHERE, Standing, nearest
 from gateway.config.options import find_option
 from gateway.config.tree import Entry, Report
 
-Shape = dict[str, Standing]
+
+class Shape(dict[str, Standing]):
+    """Names as written in the docs, by what becomes of them."""
+
+    def __init__(self, names: dict[str, Standing]) -> None:
+        super().__init__(names)
+        self.lower = {name.lower(): standing for name, standing in names.items()}
+        """The same by names in lower case."""
 
 
 def of(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> Shape:
-    """Names as written in the docs, by what becomes of them."""
-    return {
-        **dict.fromkeys(used.split(), "used"),
-        **dict.fromkeys(later.split(), "later"),
-        **dict.fromkeys(foreign.split(), "foreign"),
-        **dict.fromkeys(useless.split(), "useless"),
-    }
+    """The shape of these names, with blanks between."""
+    return Shape(
+        {
+            **dict.fromkeys(used.split(), "used"),
+            **dict.fromkeys(later.split(), "later"),
+            **dict.fromkeys(foreign.split(), "foreign"),
+            **dict.fromkeys(useless.split(), "useless"),
+        }
+    )
 
 
 TOP = of(
@@ -67,11 +76,10 @@ LOG = of("level", useless="format output rotation")
 
 def check_keys(entries: dict[str, Entry], shape: Shape, where: str, report: Report) -> None:
     """Report every key of a mapping that we do not act on. `where` is "" at the top."""
-    known = {name.lower(): standing for name, standing in shape.items()}
     prefix = f"{where}." if where else ""
     for key, entry in entries.items():
         name = prefix + entry.key
-        standing = known.get(key)
+        standing = shape.lower.get(key)
         if standing is None:
             report.error(entry.place, f"unknown key {name}: {_advice(entry.key, shape, where)}")
         else:
