@@ -2,6 +2,7 @@
 # Install Debian packages as root: no question asked, no daemon started, no file left behind.
 # `a|b` means the first of them that this release has.
 set -u
+. "$(dirname "$0")/apt.sh"
 
 policy=/usr/sbin/policy-rc.d
 made_policy=
@@ -21,10 +22,6 @@ clean_up() {
 
 complain() { # $1, and the first reason given
     echo "setup: $1: $(grep '^E:\|^W: Failed\|^dpkg:' "$said" | head -n 1)" >&2
-}
-
-known() {
-    apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
 }
 
 trap clean_up EXIT

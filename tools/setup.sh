@@ -11,6 +11,7 @@
 # without one is half-made and is made again. sudo is used for system packages only.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+. tools/apt.sh
 umask 022
 
 oldest_minor=11
@@ -122,7 +123,7 @@ first_known() { # of each `a|b`, the one this release has
     for wanted in "$@"; do
         chosen=${wanted%%|*}
         for alternative in $(echo "$wanted" | tr '|' ' '); do
-            apt-cache policy "$alternative" 2>/dev/null | grep -q 'Candidate: [^(]' || continue
+            known "$alternative" || continue
             chosen=$alternative
             break
         done
@@ -174,7 +175,7 @@ python_from_packages() { # nothing new enough is there: does this release have o
     command -v apt-cache >/dev/null 2>&1 || return
     n=$newest_minor
     while [ "$n" -ge "$oldest_minor" ]; do
-        if apt-cache policy "python3.$n" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+        if known "python3.$n"; then
             install_packages "python3.$n" "python3.$n-dev" "python3.$n-venv"
             return
         fi

@@ -62,12 +62,21 @@ class Host:
         lines = "\n".join(f"{word} {value}" for word, value in said.items())
         self.has(name, f'case "$1" in\n-E) echo "{lines}" ;;\n*) {then} ;;\nesac')
 
-    def has_apt(self, *known: str, get: str = "exit 0") -> None:
-        """Debian, with none of the packages installed and these to be had."""
+    def has_apt(self, *known: str, get: str = "exit 0", akin: str = "") -> None:
+        """Debian, with none of the packages installed and these to be had.
+
+        Where it has none of that name it finds `akin`. It speaks German, unless told not to.
+        """
         self.has("apt-get", get)
         self.has("dpkg-query", "exit 1")
         names = "|".join(known) or "-"
-        self.has("apt-cache", f'case "$2" in\n{names}) echo "  Candidate: 1.0" ;;\nesac')
+        other = f"*) found={akin} ;;" if akin else "*) exit ;;"
+        self.has(
+            "apt-cache",
+            f'case "$2" in\n{names}) found=$2 ;;\n{other}\nesac\n'
+            '[ "${LC_ALL:-}" = C ] && word=Candidate || word=Installationskandidat\n'
+            'printf "%s:\\n  Installed: (none)\\n  %s: 1.0\\n" "$found" "$word"',
+        )
 
     def has_compiler(self, *missing: str) -> None:
         """A compiler that finds all headers but these."""
@@ -99,7 +108,7 @@ def host(tmp_path: Path) -> Host:
         folder.mkdir(parents=True)
     for name in TOOLS:
         (path / name).symlink_to(str(shutil.which(name)))
-    for name in ("setup.sh", "install-packages.sh", "probe.py"):
+    for name in ("setup.sh", "apt.sh", "install-packages.sh", "probe.py"):
         text = (ROOT / "tools" / name).read_text()
         # Two places that are not found by PATH: the distribution's own, which a test must not see.
         text = text.replace("/usr/bin/python3", f"{path}/none/python3")
@@ -137,6 +146,19 @@ def test_a_python_that_this_release_has(host: Host) -> None:
     packages = "python3.12 python3.12-dev python3.12-venv"
     assert f"there is no sudo here; as root: apt-get install {packages}" in lines
     assert lines[-1] == f"no Python 3.11 or newer was found: {NO_PYTHON}"
+
+
+def test_a_package_whose_name_is_much_like_a_python(host: Host) -> None:
+    """Ubuntu has a postgresql-plpython3-14."""
+    host.has_apt("gcc", akin="plpython3-14", get='case "$*" in *install*) echo "$*" >&2 ;; esac')
+    host.has("sudo", 'shift; exec "$@"')
+    status, lines = host.set_up()
+    assert status == 1
+    assert lines[2:] == [
+        *(f"this system has no package {name}" for name in NEEDED.split() if name != "gcc"),
+        "installing gcc",
+        f"no Python 3.11 or newer was found: {NO_PYTHON}",
+    ]
 
 
 @pytest.mark.parametrize(
