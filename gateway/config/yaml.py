@@ -23,6 +23,8 @@ from gateway.config.tree import Entry, Node, Report, Scalar
 from gateway.errors import ConfigError
 
 TAB_COLUMNS = 4
+REPEATED_LIMIT = 100_000
+"""Values that the aliases of one text may repeat, together."""
 
 _TAG = "tag:yaml.org,2002:"
 _LINE_BREAKS = "\n\r\x85\u2028\u2029"
@@ -168,7 +170,11 @@ for _name, _pattern, _first in (
 
 
 class _Converter:
-    """PyYAML's nodes into ours. A list or mapping used again by an alias is shared."""
+    """PyYAML's nodes into ours. A list or mapping used again by an alias is shared.
+
+    Who reads the tree comes by again for each use, so what aliases repeat is bounded: a few
+    lines of lists that name the one before twice would be more values than there is memory.
+    """
 
     def __init__(self, source: str, loader: _Loader | None, report: Report) -> None:
         self.source = source
@@ -176,24 +182,43 @@ class _Converter:
         self.report = report
         self.done: dict[int, Node] = {}
         self.open: set[int] = set()
+        self.values = 0
+        """As if all were written out."""
+        self.sizes: dict[int, int] = {}
+        """Of each list and mapping of `done`, in values."""
+        self.repeated = 0
 
     def convert(self, node: yaml.Node) -> Node:
-        """Raises ConfigError for an alias inside of what it stands for."""
+        """Raises ConfigError for an alias inside of what it stands for, and for too many."""
         place = _place(self.source, self.loader, node.start_mark)
+        self.values += 1
         if isinstance(node, yaml.ScalarNode):
             return Node(self.scalar(node, place), place)
         if id(node) in self.done:
-            return self.done[id(node)]
+            return self.again(node, place)
         if id(node) in self.open:
             raise ConfigError(f"{place}: an alias refers to what it is part of")
         self.open.add(id(node))
+        before = self.values
         if isinstance(node, yaml.MappingNode):
             result = Node(self.entries(node), place)
         else:
             result = Node(tuple(self.convert(item) for item in node.value), place)
         self.open.discard(id(node))
         self.done[id(node)] = result
+        self.sizes[id(node)] = self.values - before
         return result
+
+    def again(self, node: yaml.Node, place: str) -> Node:
+        size = self.sizes[id(node)]
+        self.values += size
+        self.repeated += size
+        if self.repeated > REPEATED_LIMIT:
+            raise ConfigError(
+                f"{place}: aliases repeat this and others to more than {REPEATED_LIMIT:,} values:"
+                " name fewer, or write them out"
+            )
+        return self.done[id(node)]
 
     def entries(self, node: yaml.MappingNode) -> dict[str, Entry]:
         found: dict[str, Entry] = {}

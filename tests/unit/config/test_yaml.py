@@ -112,6 +112,22 @@ def test_broken_yaml(text, line):
     assert broken(text) == line
 
 
+def test_aliases_of_aliases():
+    """Each list is twice the one before: a few lines, more values than there is memory."""
+    lines = [f"- &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 64)]
+    assert broken("\n".join(["- &a0 [x]", *lines])) == (
+        "g:15:3: aliases repeat this and others to more than 100,000 values:"
+        " name fewer, or write them out"
+    )
+
+
+def test_aliases_may_repeat_what_is_large():
+    text = f"a: &a [{', '.join('x' * 1000)}]\nb: [{', '.join(['*a'] * 100)}]"
+    value, _ = read(text)
+    assert value == {"a": ["x"] * 1000, "b": [["x"] * 1000] * 100}
+    assert "aliases repeat" in broken(text + "\nc: *a")
+
+
 def test_nothing_is_an_empty_mapping():
     for text in ("", "# only a comment\n", "---\n", "\ufeff"):
         assert read(text)[0] in ({}, None)
