@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -50,8 +51,9 @@ def environments(found: Found) -> dict[str, Interpreter]:
 
 def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
     """Run these environments, some side by side; did each succeed?"""
+    keep_others_out()
     shutil.rmtree(RESULTS, ignore_errors=True)
-    RESULTS.mkdir(parents=True)
+    RESULTS.mkdir()
     forget_stale_builds()
     part_builds(wanted)
     report = RESULTS / "tox.json"
@@ -67,6 +69,15 @@ def run_tox(wanted: dict[str, Interpreter]) -> dict[str, bool]:
     subprocess.run(command, check=False, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
     ran = json.loads(report.read_text())["testenvs"] if report.exists() else {}
     return {name: succeeded(ran.get(name, {}).get("result", {})) for name in wanted}
+
+
+def keep_others_out() -> None:
+    """Tox empties a folder of its own that more accounts can change than the checkout."""
+    os.umask(0o022)
+    WORK.mkdir(exist_ok=True)
+    mode = WORK.stat().st_mode
+    if mode & 0o022:
+        WORK.chmod(stat.S_IMODE(mode) & ~0o022)
 
 
 def slots() -> int:
