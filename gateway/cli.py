@@ -4,11 +4,13 @@
 started before everything that was said has been read and found good.
 """
 
+import contextlib
 import os
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from gateway import __version__
 from gateway.config import render
@@ -20,7 +22,7 @@ from gateway.config.sources import default_file, read_tree
 from gateway.config.tree import Node, Report, one_line, plain
 from gateway.config.url import without_userinfo
 from gateway.config.values import BadValueError, boolean, shown
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, HostError
 
 STANDARD_ERROR = 2
 INTERRUPTED = 130
@@ -95,6 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED  # the supervisor, once it runs, has its own way to stop
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
 
 
 def _open_standard_streams() -> None:
@@ -124,7 +131,7 @@ def _main(argv: Sequence[str]) -> int:
         if path is not None:
             command.config.append(str(path))
         elif not command.unsupported:
-            print(USAGE, end="", file=sys.stderr)
+            _complain(USAGE)
             return 2
     tree, config, report = _configuration(command)
     for line in config.warnings:
@@ -137,7 +144,7 @@ def _main(argv: Sequence[str]) -> int:
 
         for line in look(config):
             _say("warning", line)
-        print("configuration is good", file=sys.stderr)
+        _complain("configuration is good\n")
         cpus = len(os.sched_getaffinity(0))
         _print(render.explained(config, report.origins, cpus))
         return 0
@@ -148,17 +155,31 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def _print(text: str) -> None:
-    """To standard output, of which somebody may read the beginning only."""
+    """To standard output, of which somebody may read the beginning only. Raises HostError."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
+    except OSError as error:
+        _discard(sys.stdout)
+        raise HostError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def _say(level: str, line: str) -> None:
-    print(f"gateway: {level}: {line}", file=sys.stderr)
+    _complain(f"gateway: {level}: {line}\n")
+
+
+def _complain(text: str) -> None:
+    """To standard error. Where that takes nothing, the exit status has to tell."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _discard(stream: TextIO) -> None:
+    """What is still buffered must not fail once more when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _configuration(command: Command) -> tuple[Node, Config, Report]:

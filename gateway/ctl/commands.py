@@ -10,8 +10,8 @@ import time
 
 from gateway.ctl.answers import Answers, Failure, ask
 from gateway.ctl.picking import Pick
+from gateway.ctl.printing import complain, line, write
 from gateway.ctl.terminal import look_at, redrawn
-from gateway.ctl.words import Words
 from gateway.errors import GatewayError
 from gateway.protocol.instances import run_directory
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _status(arguments)
     except GatewayError as error:
         if not arguments.quiet:
-            _complain(str(error))
+            complain(str(error))
         return error.exit_status
 
 
@@ -36,9 +36,9 @@ def _status(arguments: argparse.Namespace) -> int:
     answers, pick = _ask(arguments.instance), Pick(arguments.peer)
     if arguments.quiet:
         return answers.exit_status
-    _write(answers.json(pick) if arguments.json else _screen_of(answers, pick))
+    write(answers.json(pick) if arguments.json else _screen_of(answers, pick))
     for failure in answers.failures:
-        _complain(failure.error)
+        complain(failure.error)
     return answers.exit_status
 
 
@@ -48,7 +48,7 @@ def _list() -> int:
     answers = _ask(None)
     statuses = [report.status for report in answers.reports]
     failures = [(failure.instance, failure.error) for failure in answers.failures]
-    _write(overview(statuses, failures, look_at(sys.stdout, os.environ)))
+    write(overview(statuses, failures, look_at(sys.stdout, os.environ)))
     return answers.exit_status
 
 
@@ -56,9 +56,9 @@ def _client(arguments: argparse.Namespace) -> int:
     from gateway.ctl.clients import client_page  # noqa: PLC0415
 
     page, notes = client_page(run_directory(os.environ), arguments, look_at(sys.stdout, os.environ))
-    _write(page)
+    write(page)
     for note in notes:
-        _complain(note)
+        complain(note)
     return 0
 
 
@@ -68,7 +68,7 @@ def _watch(arguments: argparse.Namespace) -> int:
     try:
         while True:
             exit_status, page = _page(arguments)
-            if not _write(page):
+            if not write(page):
                 return exit_status
             time.sleep(arguments.watch)
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def _page(arguments: argparse.Namespace) -> tuple[int, bytes]:
     if arguments.json:
         return answers.exit_status, answers.json(Pick(arguments.peer), one_line=True)
     page = _screen_of(answers, Pick(arguments.peer)) + b"".join(
-        _line(each.error) for each in answers.failures
+        line(each.error) for each in answers.failures
     )
     return answers.exit_status, redrawn(page, look_at(sys.stdout, os.environ))
 
@@ -101,24 +101,3 @@ def _screen_of(answers: Answers, pick: Pick) -> bytes:
 
     statuses = [report.status for report in answers.reports]
     return screen(statuses, look_at(sys.stdout, os.environ), pick)
-
-
-def _write(page: bytes) -> bool:
-    """Whether somebody still reads."""
-    try:
-        sys.stdout.buffer.write(page)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # What is still buffered must not fail once more when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
-
-
-def _complain(sentence: str) -> None:
-    sys.stderr.buffer.write(_line(f"gateway-ctl: {sentence}"))
-    sys.stderr.buffer.flush()
-
-
-def _line(sentence: str) -> bytes:
-    return Words().text(sentence).encode("utf-8", "backslashreplace") + b"\n"

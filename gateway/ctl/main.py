@@ -25,8 +25,10 @@ CODES = ("url", "yaml")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     arguments = _parse(argv)
-    from gateway.ctl import commands  # noqa: PLC0415  (msgspec takes longer than all before)
+    # msgspec takes longer than all before
+    from gateway.ctl import commands, printing  # noqa: PLC0415
 
+    printing.open_standard_streams()
     try:
         return commands.run(arguments)
     except KeyboardInterrupt:
@@ -38,7 +40,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="gateway-ctl",
         description="Ask a running gateway how it is.",
         epilog="Exit status: 0 healthy, 1 degraded or no answer, 2 wrong command line,"
-        " 3 not running, 4 no permission; of several instances, the worst.",
+        " 3 not running or nothing can be written, 4 no permission; of several instances,"
+        " the worst.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"gateway-ctl {__version__}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from functools import partial
+from pathlib import Path
 
 import pytest
 import yaml
@@ -165,6 +166,26 @@ def test_standard_input_that_is_closed_is_an_empty_file():
     )  # fmt: skip
     line = "gateway: error: <stdin>: services: there is none: write one, or give -L\n"
     assert (done.returncode, done.stderr) == (2, line)
+
+
+@pytest.mark.parametrize("words", [["-h"], ["-V"], ["-t", "-L", HUB], ["-O", "yaml", "-L", HUB]])
+def test_a_full_disk_is_said_in_one_line(words):
+    command = [sys.executable, "-m", "gateway", *words]
+    with Path("/dev/full").open("wb") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        untold = subprocess.run(command, stdout=full, stderr=full, check=False)
+    line = "gateway: error: standard output cannot be written: No space left on device\n"
+    assert told.stderr.removeprefix("configuration is good\n").endswith(line)
+    assert "Traceback" not in told.stderr
+    assert (told.returncode, untold.returncode) == (3, 3)
+
+
+@pytest.mark.parametrize(("words", "status"), [(["-x"], 2), ([], 2), (["-t", "-L", HUB], 0)])
+def test_what_cannot_be_said_leaves_the_exit_status(words, status):
+    command = [sys.executable, "-m", "gateway", *words]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, check=False)
+    assert done.returncode == status
 
 
 def test_version(capsys):

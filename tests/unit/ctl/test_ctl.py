@@ -308,6 +308,41 @@ def test_a_reader_who_left(run_dir: Path) -> None:
         assert asking.stderr.read() == b""
 
 
+def _ended(words: str, **streams: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.ctl.main", *words.split()],
+        check=False,
+        text=True,
+        timeout=10,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize("words", ["status", "status a --json", "status --watch 0.1", "list"])
+def test_a_full_disk_is_not_called_degraded(words: str, run_dir: Path) -> None:
+    with fake_gateway(run_dir, "a", SERVER), Path("/dev/full").open("wb") as full:
+        told = _ended(words, stdout=full)
+        untold = _ended(words, stdout=full, stderr=full)
+    assert told.stderr == (
+        "gateway-ctl: standard output cannot be written: No space left on device\n"
+    )
+    assert (told.returncode, untold.returncode) == (3, 3)
+
+
+def test_what_cannot_be_said_leaves_the_exit_status(run_dir: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        assert _ended("status", stderr=full).returncode == 3
+        with fake_gateway(run_dir, "a", SERVER):
+            assert _ended("status a b", stderr=full).returncode == 2
+
+
+def test_closed_streams(run_dir: Path) -> None:
+    shell = ["sh", "-c", '"$0" -m gateway.ctl.main status a >&- 2>&-', sys.executable]
+    with fake_gateway(run_dir, "a", SERVER):
+        assert subprocess.run(shell, check=False, timeout=10).returncode == 0
+    assert subprocess.run(shell, check=False, timeout=10).returncode == 3
+
+
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "", "LANG": "C"}, {"LC_ALL": ""}])
 def test_a_posix_locale_gets_ascii(run_dir: Path, locale: dict[str, str]) -> None:
     environment = {"LC_CTYPE": "", "LANG": "", **locale}
