@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, TextIO
 
 ENDLESS = 10_000
+LEAST_WIDTH = 40
+"""The longest name with its number fits, so that nothing is cut; a terminal wraps the lines."""
 
 
 class Look(NamedTuple):
@@ -23,8 +25,10 @@ def look_at(output: TextIO, environ: Mapping[str, str]) -> Look:
     on_screen = output.isatty()
     width, height = _size(output) if on_screen else (ENDLESS, ENDLESS)
     columns = environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        width = int(columns)
     return Look(
-        width=int(columns) if columns.isdecimal() and int(columns) else width,
+        width=max(width, LEAST_WIDTH),
         height=height,
         colour=on_screen and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb",
         ascii_only=not (_is_utf8(output.encoding) and _is_utf8(_locale(environ))),

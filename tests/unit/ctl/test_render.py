@@ -8,7 +8,7 @@ from sample_parts import PEER_CONTESTED, PEER_IPV6
 from samples import CLIENT, DEGRADED, SERVER, SERVER_SERVICE
 
 from gateway.ctl.render import overview, screen
-from gateway.ctl.terminal import Look
+from gateway.ctl.terminal import LEAST_WIDTH, Look
 from gateway.protocol.bridge_counts import DROP_TEXT as DATAGRAM_TEXT
 from gateway.protocol.bridge_counts import STRANGER_TEXT
 from gateway.protocol.forwarding import DropReason, Refusal
@@ -51,6 +51,27 @@ def test_nothing_is_too_wide_and_no_address_cut(status: Status, width: int) -> N
 @pytest.mark.parametrize("status", SAMPLES)
 def test_ascii_screens_are_ascii(status: Status, width: int) -> None:
     assert drawn(status, Look(width, ascii_only=True)).isascii()
+
+
+@pytest.mark.parametrize("status", SAMPLES)
+def test_every_name_fits_the_narrowest_screen(status: Status) -> None:
+    """With numbers of a busy decade beside it."""
+    many = 10**12
+    services = tuple(
+        msgspec.structs.replace(
+            service,
+            drops=dict.fromkeys(service.drops, many),
+            refusals=dict.fromkeys(service.refusals, many),
+        )
+        for service in status.services
+    )
+    relays = tuple(
+        msgspec.structs.replace(relay, counters=dict.fromkeys(relay.counters, many))
+        for relay in status.relays
+    )
+    busy = msgspec.structs.replace(status, services=services, relays=relays)
+    assert drawn(busy, Look(LEAST_WIDTH, ascii_only=True)).isascii()
+    assert "…" not in drawn(busy, Look(LEAST_WIDTH))
 
 
 @pytest.mark.parametrize("status", SAMPLES)

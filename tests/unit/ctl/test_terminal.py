@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from gateway.ctl.terminal import ENDLESS, Look, look_at, redrawn
+from gateway.ctl.terminal import ENDLESS, LEAST_WIDTH, Look, look_at, redrawn
 
 
 class Screen(io.StringIO):
@@ -35,6 +35,12 @@ def test_a_pipe_of_watch() -> None:
 @pytest.mark.parametrize("columns", ["", "0", "-1", "wide"])
 def test_impossible_columns(columns: str) -> None:
     assert look_at(Screen(tty=False), {**UTF8, "COLUMNS": columns}).width == ENDLESS
+
+
+@pytest.mark.parametrize("columns", ["1", "10", "39"])
+def test_a_screen_too_narrow_for_any_name(columns: str) -> None:
+    """Where a name does not fit it would be cut, and with a sign that is not ASCII."""
+    assert look_at(Screen(tty=False), {**UTF8, "COLUMNS": columns}).width == LEAST_WIDTH
 
 
 def test_a_terminal_without_a_size() -> None:
