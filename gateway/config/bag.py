@@ -19,7 +19,7 @@ from gateway.config.options import (
     used_options,
 )
 from gateway.config.tree import Entry, Node, Report, Scalar, mapping_of, plain
-from gateway.config.values import BadValueError
+from gateway.config.values import BadValueError, shown
 from gateway.protocol.forwarding import Role
 
 T = TypeVar("T")
@@ -45,6 +45,11 @@ class Bag:
     def place(self, option: Option[object]) -> str:
         """Where a given option stands."""
         return self.found[option.name].place
+
+    def shown(self, option: Option[object]) -> str:
+        """A given option's one value, for a message."""
+        value = self.found[option.name].node.value
+        return "" if isinstance(value, dict | tuple) else shown(value)
 
     def complain(self, option: Option[object], text: str) -> None:
         """Report an error of a given option."""

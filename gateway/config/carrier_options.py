@@ -48,8 +48,8 @@ class CarrierOption:
 
 def _seconds(value: Scalar) -> float:
     found = values.duration(value)
-    if not 0 < found <= 86400:
-        raise BadValueError(f"{values.shown(value)} is out of range: write up to 24h, above 0")
+    if not 0.1 <= found <= 86400:
+        raise BadValueError(f"{values.shown(value)} is out of range: write 100ms to 24h")
     return found
 
 

@@ -114,8 +114,9 @@ TTL: Option[float] = Option(
     "ttl",
     "handler",
     values.duration,
-    "duration, up to 24h",
-    "The time between two heartbeats.",
+    "duration, 100ms to 24h",
+    "The time between two heartbeats. 0 and below stand for the default, as in GOST; below 1s "
+    "there is a warning.",
     default=f"{DEFAULT_TTL:.0f}s",
     side="client",
 )

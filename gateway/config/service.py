@@ -32,6 +32,7 @@ ADDRESS_LIMIT = 16
 IPV6_MTU = 1280
 """The smallest MTU of a link that carries IPv6 (RFC 8200, section 5)."""
 
+TTL_LEAST = 0.1
 TTL_LIMIT = 86400.0
 
 
@@ -192,12 +193,15 @@ def _ttl(bag: Bag) -> float:
     if ttl is None:
         return DEFAULT_TTL
     if ttl <= 0:
-        bag.warn(options.TTL, f"not above 0: {DEFAULT_TTL:.0f}s is used, as in GOST")
+        why = f"{bag.shown(options.TTL)} is not above 0"
+        bag.warn(options.TTL, f"{why}: {DEFAULT_TTL:.0f}s is used, as in GOST")
         return DEFAULT_TTL
-    if ttl > TTL_LIMIT:
-        bag.complain(options.TTL, "is longer than 24h")
-    if ttl < 1:
-        bag.warn(options.TTL, "is below 1s: so many heartbeats are of no use")
+    if not TTL_LEAST <= ttl <= TTL_LIMIT:
+        why = f"{bag.shown(options.TTL)} is too {'short' if ttl < TTL_LEAST else 'long'}"
+        bag.complain(options.TTL, f"{why}: write 100ms to 24h, for example 10s")
+    elif ttl < 1:
+        why = f"{bag.shown(options.TTL)} is below 1s"
+        bag.warn(options.TTL, f"{why}: so many heartbeats are of no use")
     return ttl
 
 

@@ -146,7 +146,7 @@ def _go_duration(value: str) -> float:
         at = part.end()
     if at == 0 or at != len(rest):
         raise BadValueError(f"{shown(value)} is not a duration: write for example 10s or 1m30s")
-    return sign * seconds
+    return sign * round(seconds, 9)
 
 
 def printable(value: Scalar) -> str:

@@ -137,6 +137,7 @@ def test_only_clients_are_chained():
         ("relay+kcp://h:1?kcp.crypt=rot13", ("kcp.crypt: 'rot13' is none of aes, aes-128, aes-192, "
          "sm4, cast5, blowfish, 3des, xor, none (GOST takes it for aes)")),
         ("relay+wss://h:1?ttl=ten", 'ttl: "ten" is not a duration: write for example 10s or 1m30s'),
+        ("relay+wss://h:1?ttl=1ns", 'ttl: "1ns" is out of range: write 100ms to 24h'),
     ],
 )  # fmt: skip
 def test_bad_hops(forward, line):

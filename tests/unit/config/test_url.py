@@ -86,6 +86,13 @@ def test_ttl(load, value, seconds):
     assert one(load, f"{CLIENT}&ttl={value}").ttl == seconds
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("100000us", 0.1), ("100ms", 0.1), ("-1h", 10), ("0", 10)]
+)
+def test_a_ttl_that_is_hardly_meant(load, value, seconds):
+    assert load(f"{CLIENT}&ttl={value}").services[0].ttl == seconds
+
+
 def test_gw_serves_the_routes_of_its_own_version(load):
     service = one(load, f"{SERVER}&route=10.1.0.0/16,fd01::/64&gw=192.168.123.2")
     assert service.routes == (
@@ -117,8 +124,8 @@ def test_auth_is_userinfo_in_base64(load, word):
         ("&handler.mtu=1400", "mtu: belongs in the listener.metadata; it is used all the same"),
         ("&workers=2", "workers: has no use on a client"),
         ("&sourceCheck=off", "sourceCheck: has no use on a client"),
-        ("&ttl=-1s", "ttl: not above 0: 10s is used, as in GOST"),
-        ("&ttl=20ms", "ttl: is below 1s: so many heartbeats are of no use"),
+        ("&ttl=-1s", 'ttl: "-1s" is not above 0: 10s is used, as in GOST'),
+        ("&ttl=100ms", 'ttl: "100ms" is below 1s: so many heartbeats are of no use'),
         ("&gw=192.168.123.1", "gw: has no use without route or routes"),
         ("&token=seventeen-letters", "token: longer than 16 bytes: only the first 16 count"),
         ("&accept=off", "accept: has no use on a client"),

@@ -39,7 +39,9 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
         (f"{CLIENT}&keepAlive=yes", 'keepAlive: "yes" is not a boolean: write true or false'),
         (f"{CLIENT}&keepAlive", 'keepAlive: "" is not a boolean: write true or false'),
         (f"{CLIENT}&ttl=ten", 'ttl: "ten" is not a duration: write for example 10s or 1m30s'),
-        (f"{CLIENT}&ttl=25h", "ttl: is longer than 24h"),
+        (f"{CLIENT}&ttl=25h", 'ttl: "25h" is too long: write 100ms to 24h, for example 10s'),
+        (f"{CLIENT}&ttl=1ns", 'ttl: "1ns" is too short: write 100ms to 24h, for example 10s'),
+        (f"{CLIENT}&ttl=99ms", 'ttl: "99ms" is too short: write 100ms to 24h, for example 10s'),
         (
             f"{CLIENT}&mtu=100",
             'mtu: "100" is out of range: write a whole number from 576 to 65507',
