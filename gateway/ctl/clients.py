@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gateway.ctl.ask import NoAnswer, NoServer, NotRunning, ask_client, list_instances
-from gateway.ctl.invitation import PASSPHRASE_PLACEHOLDER, Invitation, notes, target_of
+from gateway.ctl.invitation import PASSPHRASE_PLACEHOLDER, Invitation, invitation, notes
 from gateway.ctl.terminal import Look
 from gateway.ctl.words import Words
 from gateway.errors import ConfigError, GatewayError, HostError
@@ -22,10 +22,10 @@ def client_page(
     passphrase = _passphrase(arguments.passphrase_file)
     if passphrase is None and facts.auth:
         passphrase = PASSPHRASE_PLACEHOLDER
-    invitation = Invitation(facts, target_of(facts, arguments.host), passphrase)
+    made = invitation(facts, arguments.host, passphrase)
     if arguments.qr is None:
-        return _text(invitation).encode(), notes(invitation)
-    return _code(invitation, arguments.qr, look), notes(invitation)
+        return _text(made).encode(), notes(made)
+    return _code(made, arguments.qr, look), notes(made)
 
 
 def _facts(directory: str, arguments: argparse.Namespace) -> ClientFacts:
@@ -73,19 +73,22 @@ def _passphrase(file: str | None) -> str | None:
     return first
 
 
-def _text(invitation: Invitation) -> str:
-    facts = invitation.facts
+def _text(made: Invitation) -> str:
+    words, facts, hop = Words(), made.facts, made.hop
+    through = f", through {words.text(hop.relay.name)}" if hop is not None else ""
+    pinned = hop is not None and hop.relay.pin
+    blind = ", which knows no pin and believes any server" if pinned else ""
     return (
-        f"# {', '.join(facts.interfaces)} of service {Words().text(facts.service)}\n"
-        f'gateway -L "{invitation.url}"\n'
-        "\n# the same with stock GOST\n"
-        f'gost -L "{invitation.url}"\n'
+        f"# {', '.join(facts.interfaces)} of service {words.text(facts.service)}{through}\n"
+        f"gateway {made.arguments}\n"
+        f"\n# the same with stock GOST{blind}\n"
+        f"gost {made.arguments}\n"
         "\n# the same as a file, for -C of both\n"
-        f"{invitation.yaml}"
+        f"{made.yaml}"
     )
 
 
-def _code(invitation: Invitation, what: str, look: Look) -> bytes:
+def _code(made: Invitation, what: str, look: Look) -> bytes:
     try:
         from gateway.ctl.qr import drawn  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -93,5 +96,6 @@ def _code(invitation: Invitation, what: str, look: Look) -> bytes:
             raise
         remedy = "install it with: pip install 'tun-gateway[qr]'"
         raise HostError(f"--qr needs the Python package segno, an extra: {remedy}") from None
-    text = invitation.url if what == "url" else invitation.yaml
+    url = made.url if made.hop is None else made.arguments
+    text = url if what == "url" else made.yaml
     return drawn(text, ascii_only=look.ascii_only)

@@ -22,14 +22,35 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     addresses: tuple[str, ...] = ()
 
 
+class RelayFacts(msgspec.Struct, frozen=True):
+    """A relay listener that leads to a service, as its clients have to dial it. No secrets.
+
+    `listen` is "" for every address. `pin` is of the certificate that it made itself, "" where
+    it shows another one, or none. `server_name` is one that clients must ask for. `options` are
+    those that must be the same at both ends, by their names in a URL; an empty one is a secret.
+    """
+
+    name: str
+    carrier: str
+    listen: str
+    port: int
+    auth: bool
+    tls: bool
+    pin: str
+    wants_certificate: bool
+    server_name: str
+    options: dict[str, str]
+
+
 class ClientFacts(msgspec.Struct, frozen=True):
     """What a client with some tunnel addresses has to be told. Without the passphrase.
 
     `interfaces` are the addresses with the prefix lengths of their networks. `known`
     says by what: a credential, a peer that is here now, or only a network they lie in.
     `listen` is where the server listens, "" for every address; `reached` are its own
-    addresses that peers use, the most frequent first. `routes` lead to the networks of
-    others, as far as there is room; `left_out` counts the rest.
+    addresses that peers use from elsewhere, through no relay, the most frequent first.
+    `routes` lead to the networks of others, as far as there is room; `left_out` counts the
+    rest. `relays` are those that lead to the service.
     """
 
     service: str
@@ -42,6 +63,7 @@ class ClientFacts(msgspec.Struct, frozen=True):
     routes: tuple[str, ...]
     left_out: int
     mtu: int
+    relays: tuple[RelayFacts, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -173,6 +195,7 @@ class UplinkStatus(msgspec.Struct, frozen=True):
     path_mtu: int | None = None
     mtu_fits: bool | None = None
     mtu_advice: int | None = None
+    reason: str = ""
 
 
 class DeviceStatus(msgspec.Struct, frozen=True):

@@ -25,13 +25,17 @@ from gateway.protocol.routes import network_of
 from gateway.protocol.status import ClientFacts
 from gateway.supervisor.control import NoServer
 from gateway.supervisor.hub import Hub
+from gateway.supervisor.relay_facts import relay_facts
+from gateway.supervisor.relayed import Relayed
 from gateway.supervisor.service import TunService
 
 MOST_ROUTES = 64
 MOST_REACHED = 8
 
 
-def client_facts(services: Sequence[TunService], texts: Sequence[str]) -> ClientFacts:
+def client_facts(
+    services: Sequence[TunService], texts: Sequence[str], relayed: Relayed
+) -> ClientFacts:
     """For the client with these addresses. Raises ConfigError or NoServer with a sentence."""
     addresses = [_address(text) for text in texts]
     if not addresses:
@@ -41,13 +45,15 @@ def client_facts(services: Sequence[TunService], texts: Sequence[str]) -> Client
         raise NoServer("this instance is no server: ask the one that clients connect to")
     for service, hub in servers:
         if _covers(service, addresses):
-            return _facts(service, hub, addresses)
+            return _facts(service, hub, addresses, relayed)
     nets = ", ".join(str(net.network) for each, _ in servers for net in each.config.nets)
     names = ", ".join(map(str, addresses))
     raise ConfigError(f"{names}: not in the network of this server, {nets}")
 
 
-def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFacts:
+def _facts(
+    service: TunService, hub: Hub, asked: Sequence[Address], relayed: Relayed
+) -> ClientFacts:
     """`asked`, and what else the peer has who is behind a single one of them."""
     config = service.config
     own = list(dict.fromkeys(map(pack_address, asked)))
@@ -61,17 +67,19 @@ def _facts(service: TunService, hub: Hub, asked: Sequence[Address]) -> ClientFac
     if all(map(service.admission.knows, own)):
         known = "credential"
     routes, left_out = _routes(service, hub, own)
+    port = _port(service)
     return ClientFacts(
         service=config.name,
         interfaces=tuple(_interface(service, address) for address in own),
         known=known,
         auth=service.admission.auth,
         listen=config.host,
-        port=_port(service),
-        reached=_reached(hub),
+        port=port,
+        reached=_reached(hub, relayed),
         routes=tuple(map(str, routes)),
         left_out=left_out,
         mtu=config.mtu,
+        relays=relay_facts(relayed, service, port),
     )
 
 
@@ -112,9 +120,15 @@ def _told(service: TunService) -> Iterator[tuple[tuple[bytes, int], bytes]]:
                 yield pack_network(network), pack_address(ip_address(credential.username))
 
 
-def _reached(hub: Hub) -> tuple[str, ...]:
-    counts = Counter(peer.local for peer in hub.peers if peer.local != ANY)
-    return tuple(str(unpack_address(local)) for local, _ in counts.most_common(MOST_REACHED))
+def _reached(hub: Hub, relayed: Relayed) -> tuple[str, ...]:
+    """Loopback is no place to come to, and neither is where a bridge sends from."""
+    counts = Counter(
+        peer.local
+        for peer in hub.peers
+        if peer.local != ANY and relayed.remote_of(peer.endpoint) is None
+    )
+    places = [unpack_address(local) for local, _ in counts.most_common()]
+    return tuple(str(each) for each in places if not each.is_loopback)[:MOST_REACHED]
 
 
 def _interface(service: TunService, address: bytes) -> str:

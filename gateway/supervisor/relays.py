@@ -144,6 +144,13 @@ class RelayService:
                 self._on_end,
             )
 
+    def leads_to(self, service: Own) -> bool:
+        """Whether streams may come to this TUN service."""
+        if not self.spec.targets:
+            return service in self._own
+        near = Address(service.near, service.port)
+        return any(way.own and way.address == near for way in map(self._way, self.spec.targets))
+
     def forget(self) -> None:
         """Wipe secrets; called in children. A bridge of its own keeps the certificate's key."""
         self.users.forget()

@@ -112,7 +112,7 @@ class Instance:
             control_socket,
             path,
             self.status,
-            lambda addresses: client_facts(self.services, addresses),
+            lambda addresses: client_facts(self.services, addresses, self._relayed),
         )
         stack.callback(self._control.close)
         self.children = Children(self.loop, self._forget)

@@ -20,6 +20,8 @@ from gateway.supervisor.client_facts import MOST_ROUTES, client_facts
 from gateway.supervisor.control import NoServer
 from gateway.supervisor.networks import Networks
 from gateway.supervisor.peer_report import MOST_NETWORKS, address_text, peers
+from gateway.supervisor.relayed import Relayed
+from gateway.supervisor.remotes import Remote
 from gateway.supervisor.service import TunService
 from gateway.supervisor.traffic import Traffic
 
@@ -57,7 +59,7 @@ def serving(told: int = 0) -> TunService:
     hub = SimpleNamespace(peers=table, lans=lans)
     config = SimpleNamespace(
         name="hub", nets=NETS, routes=(), host="", port=8421, mtu=1420,
-        accept="auto", p2p=False, credentials=(), authers=(),
+        accept="auto", p2p=False, credentials=(), authers=(), netns_out=None,
     )  # fmt: skip
     return cast(
         "TunService",
@@ -70,6 +72,11 @@ def serving(told: int = 0) -> TunService:
             opened=SimpleNamespace(acks=None),
         ),
     )
+
+
+def no_relays(bridged: Remote | None = None) -> Relayed:
+    """None that leads anywhere; who came by one all the same."""
+    return cast("Relayed", SimpleNamespace(relays=[], remote_of=lambda _: bridged))
 
 
 def test_every_field_is_in_its_place() -> None:
@@ -114,19 +121,36 @@ def test_many_networks_behind_one_peer_are_counted() -> None:
 
 def test_a_client_is_told_the_first_of_many_networks() -> None:
     """In order, whatever the order of the configuration was."""
-    facts = client_facts([serving(told=MOST_ROUTES + 2)], ["192.168.123.3"])
+    facts = client_facts([serving(told=MOST_ROUTES + 2)], ["192.168.123.3"], no_relays())
 
     assert facts.routes == tuple(f"10.0.{n}.0/24" for n in range(MOST_ROUTES))
     assert facts.left_out == 2
-    assert client_facts([serving(told=3)], ["fd00::3"]).routes == (), "of its own family only"
-    assert client_facts([serving(told=3)], ["192.168.123.2"]).routes == (), "not to itself"
+    assert client_facts([serving(told=3)], ["fd00::3"], no_relays()).routes == (), (
+        "of its own family only"
+    )
+    assert client_facts([serving(told=3)], ["192.168.123.2"], no_relays()).routes == (), (
+        "not to itself"
+    )
+
+
+def test_a_client_is_told_the_address_that_peers_use() -> None:
+    """Unless that is one that only this host can use, or where a bridge sends from."""
+    service = serving()
+    asked = ["192.168.123.3"]
+    assert client_facts([service], asked, no_relays()).reached == ("198.51.100.1",)
+    assert client_facts([service], asked, no_relays(Remote("203.0.113.7", "wss"))).reached == ()
+    assert service.hub is not None
+    (peer,) = service.hub.peers
+    for loopback in ("127.0.0.1", "::1"):
+        peer.local = pack_address(ip_address(loopback))
+        assert client_facts([service], asked, no_relays()).reached == ()
 
 
 def test_a_client_cannot_tell_of_clients() -> None:
     service = serving()
     service.hub = None
     with pytest.raises(NoServer, match="ask the one that clients connect to"):
-        client_facts([service], ["192.168.123.3"])
+        client_facts([service], ["192.168.123.3"], no_relays())
 
 
 @given(st.binary(min_size=16, max_size=16) | st.binary(min_size=4, max_size=4))
