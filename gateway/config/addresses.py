@@ -11,10 +11,14 @@ from gateway.config.model import Address, Interface, Network, Route
 from gateway.config.tree import Scalar
 from gateway.config.values import BadValueError, printable, shown, text
 
+PORT_LIMIT = 65535
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _DIGITS = re.compile(r"[0-9]{1,3}", re.ASCII)
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PORT_RANGE = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
+_NO_HOST = "holds neither an IP address nor a host name: write for example 203.0.113.1:8421"
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,15}", re.ASCII)
 
 
@@ -134,13 +138,16 @@ def endpoint(value: str) -> tuple[str, int | None]:
     if value.startswith("["):
         host, bracket, rest = value[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise BadValueError(f"{shown(value)} is not HOST:PORT")
+            raise BadValueError(f"{shown(value)} is not HOST:PORT: write as [2001:db8::1]:8421")
         if ":" not in host:
-            raise BadValueError(f"{shown(value)} has no IPv6 address in its brackets")
+            why = "has no IPv6 address in its brackets: write as [2001:db8::1]:8421"
+            raise BadValueError(f"{shown(value)} {why}")
         return _host(host, value), _port(rest[1:], value)
     host, _, port = value.partition(":")
     if ":" in port:
         raise BadValueError(f"{shown(value)} is not HOST:PORT: an IPv6 address stands in brackets")
+    if is_port(value):
+        raise BadValueError(f"{shown(value)} has no host: write HOST:{value}")
     return _host(host, value), _port(port, value)
 
 
@@ -149,7 +156,7 @@ def _port(port: str, value: str) -> int | None:
         return None
     if _PORT_RANGE.fullmatch(port):
         raise BadValueError(f"{shown(value)} is a range of ports, which only a URL may have")
-    if not _PORT.fullmatch(port) or int(port) > 65535:
+    if not _PORT.fullmatch(port) or int(port) > PORT_LIMIT:
         raise BadValueError(f"{shown(value)} has no good port: write a number from 1 to 65535")
     return int(port)
 
@@ -171,10 +178,34 @@ def _host(host: str, value: str) -> str:
 def _host_name(host: str, value: str) -> str:
     labels = host.removesuffix(".").split(".")
     if labels[-1].isdigit() or ":" in host:
-        raise BadValueError(f"{shown(value)} holds neither an IP address nor a host name")
+        raise BadValueError(f"{shown(value)} {_NO_HOST}")
     if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
-        raise BadValueError(f"{shown(value)} holds neither an IP address nor a host name")
+        raise BadValueError(f"{shown(value)} {_NO_HOST}")
     return host
+
+
+def is_port(value: str) -> bool:
+    """Whether this is the number of a port and nothing else."""
+    return bool(_PORT.fullmatch(value)) and 0 < int(value) <= PORT_LIMIT
+
+
+def server(value: str) -> tuple[str, int | None]:
+    """As `endpoint`, of somebody to be reached: what no host can have is refused."""
+    host, port = endpoint(value)
+    bare = host.partition("%")[0]
+    if not is_literal(bare):
+        return host, port
+    found = ipaddress.ip_address(bare)
+    kinds = (
+        (found.is_unspecified, "an unspecified"),
+        (found.is_multicast, "a multicast"),
+        (found == _BROADCAST, "a broadcast"),
+    )
+    for is_one, kind in kinds:
+        if is_one:
+            why = f"has {kind} address, which no host can be reached by: write the server's own"
+            raise BadValueError(f"{shown(value)} {why}")
+    return host, port
 
 
 def is_literal(host: str) -> bool:

@@ -11,6 +11,7 @@ from gateway.config.carrier_options import CARRIERS, TLS_CARRIERS
 from gateway.config.option import nearest
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.url import (
+    RELAY_EXAMPLE,
     auth_node,
     decode_auth,
     each_port,
@@ -116,7 +117,9 @@ def _forward_scheme(scheme: str) -> tuple[str, str]:
 
 
 def _listeners(value: str, place: str, report: Report) -> list[Node]:
-    scheme, _, rest = value.partition("://")
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        raise BadValueError(f"no scheme in the URL: {RELAY_EXAMPLE}")
     carrier = scheme.lower().partition("+")[2] or "tcp"
     if carrier not in CARRIERS:
         near = nearest(carrier, list(CARRIERS))

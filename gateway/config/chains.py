@@ -275,7 +275,7 @@ def carrier_of(word: str, place: str, name: str, report: Report) -> Carrier | No
 def _address(entries: dict[str, Entry], node: Node, report: Report) -> tuple[str, int] | None:
     found = entries["addr"].node if "addr" in entries else Node(None, node.place)
     try:
-        host, port = addresses.endpoint(text(_scalar(found)))
+        host, port = addresses.server(text(_scalar(found)))
         if not host or not port:
             missing = "host" if not host else "port"
             raise BadValueError(f"{shown(_scalar(found))} has no {missing}: write HOST:PORT")  # noqa: TRY301

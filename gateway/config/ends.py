@@ -89,6 +89,8 @@ def listen_of(entries: dict[str, Entry], node: Node, role: Role, report: Report)
 
 
 def _listen(value: str, role: Role) -> tuple[str, int]:
+    if addresses.is_port(value):
+        raise BadValueError(f"{shown(value)} has no colon before the port: write :{value}")
     host, port = addresses.endpoint(value)
     if role is Role.CLIENT:
         return host, port or 0
@@ -145,7 +147,7 @@ def _read_target(found: Node, report: Report, *, chained: bool) -> Target | None
 
 
 def _target(value: str, *, chained: bool) -> Target:
-    host, port = addresses.endpoint(value)
+    host, port = addresses.server(value)
     advice = "write the server's HOST:PORT"
     if not port:
         why = "has no port" if port is None else "has port 0"

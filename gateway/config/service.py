@@ -20,6 +20,8 @@ from gateway.config.model import (
     Target,
 )
 from gateway.config.nets import within
+from gateway.config.option import Option
+from gateway.config.options import find_option
 from gateway.config.routers import Router
 from gateway.config.routes import routed_of, routes_of
 from gateway.config.tree import Entry, Node, Report, mapping_of
@@ -149,7 +151,7 @@ def _name(entries: dict[str, Entry], report: Report) -> str:
 def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
     nets = bag.many(options.NET)
     if not bag.has(options.NET):
-        if options.NET.name in bag.misspelt:
+        if options.NET.name in bag.misspelt or _unread(options.NET, bag, node):
             return ()
         advice = "write this host's address in the tunnel, for example net=192.168.123.1/24"
         bag.report.error(node.place, f"net: missing: {advice}")
@@ -167,6 +169,14 @@ def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
             elif within(net.network, earlier.network) or within(earlier.network, net.network):
                 bag.warn(options.NET, f"{net} and {earlier}: one network is part of the other")
     return nets
+
+
+def _unread(option: Option[object], bag: Bag, node: Node) -> bool:
+    """Whether a URL has the option, with a value that was complained of already."""
+    return any(
+        place == node.place and find_option(key.rpartition(".")[2]) is option
+        for place, key in bag.report.unread
+    )
 
 
 def _check_targets(bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]) -> None:

@@ -69,6 +69,9 @@ class Report:
     origins: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Where what is in effect was said: (place of a service, option) and the like."""
 
+    unread: set[tuple[str, str]] = field(default_factory=set)
+    """Options of URLs whose values could not be read: the place, and the key in lower case."""
+
     def error(self, place: str, text: str) -> None:
         """Note what cannot be done; the same line is noted once."""
         self.errors.note(f"{place}: {text}")

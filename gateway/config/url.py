@@ -13,14 +13,15 @@ import re
 from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from gateway.config.addresses import PORT_LIMIT
 from gateway.config.option import Section, meant
 from gateway.config.options import SECTIONS, find_option
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.values import BadValueError, shown
 
-PORT_LIMIT = 65535
 RANGE_LIMIT = 256
 """Ports of one range. GOST has no limit."""
+RELAY_EXAMPLE = 'write for example "relay+wss://:443"'
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -91,7 +92,11 @@ def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, s
     if not separator or not scheme:
         if separator or "net=" in value:
             raise BadValueError(f"no scheme in the URL: {_EXAMPLE}")
-        report.refuse(place, f"{_short(value)} has no scheme, a proxy (auto) in GOST")
+        if near := meant(value.partition(":")[0].partition("+")[0]):
+            example = _EXAMPLE if near == "tun" else RELAY_EXAMPLE
+            raise BadValueError(f"no scheme in the URL: {example}")
+        what = "has no scheme (a tunnel begins with tun://), a proxy (auto) in GOST"
+        report.refuse(place, f"{_short(value)} {what}")
         return None, rest
     if scheme.lower() in ("tun", "tun+tun"):
         return "tun", rest
@@ -248,6 +253,7 @@ def pairs(query: str, place: str, report: Report) -> dict[str, Entry]:
             value = unescape(raw_value, key, plus=True)
         except BadValueError as error:
             report.error(place, str(error))
+            report.unread.add((place, raw_key.lower()))
             continue
         if key.lower() in found:
             report.error(place, f"{key}: given twice")

@@ -175,6 +175,10 @@ services:
             ],
         ),
         (
+            SERVER.replace(":8421", "8421"),
+            ['g.yaml:3:9: addr: "8421" has no colon before the port: write :8421'],
+        ),
+        (
             SERVER.replace("net: 192.168.123.1/24", "net: 192.168.123.1/33"),
             [
                 (

@@ -104,6 +104,9 @@ def test_only_clients_are_chained():
         ("relay+wsss://h:1", '"relay+wsss": there is no carrier "wsss": did you mean relay+wss?'),
         ("relay+tls://h", 'nodes.addr: "h" has no port: write HOST:PORT'),
         ("relay+tls://:443", 'nodes.addr: ":443" has no host: write HOST:PORT'),
+        ("relay+tls://443", 'nodes.addr: "443" has no host: write HOST:443'),
+        ("relay+tls://0.0.0.0:443", ('nodes.addr: "0.0.0.0:443" has an unspecified address, which '
+         "no host can be reached by: write the server's own")),
         ("relay+tls://h:1/x", '"x": a hop has no target: write it behind the / of -L'),
         ("relay+tls://geheim@h:1", "before the @: write USER:PASSWORD"),
         ("relay+wss://h:1?pth=/x", "unknown option pth: did you mean path?"),

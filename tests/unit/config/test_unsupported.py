@@ -80,7 +80,7 @@ def test_urls(tmp_path):
     assert warnings == [
         f"{what}: not supported by this program: ignored"
         for what in (
-            '-L #1: ":8080" has no scheme, a proxy (auto) in GOST',
+            '-L #1: ":8080" has no scheme (a tunnel begins with tun://), a proxy (auto) in GOST',
             '-L #2: a service of "socks5+wss"',
             "-L #3: climiter",
         )

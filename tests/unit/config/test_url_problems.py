@@ -9,6 +9,7 @@ CLIENT = "tun://:0/1.2.3.4:8421?net=192.168.123.2/24"
 UNSUPPORTED = (
     "not supported by this program: leave it out, or run the rest with --ignore-unsupported"
 )
+AUTO = "has no scheme (a tunnel begins with tun://), a proxy (auto) in GOST"
 NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used")
 
 
@@ -20,7 +21,27 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
             ":8421?net=a",
             'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"',
         ),
-        ("u:geheim@:8080/", f'":8080" has no scheme, a proxy (auto) in GOST: {UNSUPPORTED}'),
+        ("u:geheim@:8080/", f'":8080" {AUTO}: {UNSUPPORTED}'),
+        (":8421", f'":8421" {AUTO}: {UNSUPPORTED}'),
+        ("tun", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        ("tun:8421", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        ("relay", 'no scheme in the URL: write for example "relay+wss://:443"'),
+        ("relay:443", 'no scheme in the URL: write for example "relay+wss://:443"'),
+        ("relay+wss:443", 'no scheme in the URL: write for example "relay+wss://:443"'),
+        ("tun://8421?net=10.0.0.1/24", 'addr: "8421" has no colon before the port: write :8421'),
+        ("tun://:0/8421?net=10.0.0.1/24", 'target: "8421" has no host: write HOST:8421'),
+        (
+            "tun://:0/0:8421?net=10.0.0.1/24",
+            (
+                'target: "0:8421" holds neither an IP address nor a host name: write for example '
+                "203.0.113.1:8421"
+            ),
+        ),
+        ("tun://:8421?net=192.168.123.1/24%zz", "net: a '%' must be written %25 in a URL"),
+        (
+            "tun://:8421?listener.tun.net=192.168.123.1/24%zz",
+            "listener.tun.net: a '%' must be written %25 in a URL",
+        ),
         ("://:1", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
         ("tunn://:1", 'unknown scheme "tunn": did you mean tun?'),
         ("relai+wss://:443", 'unknown scheme "relai+wss": did you mean relay+wss?'),
@@ -236,6 +257,24 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
 )
 def test_one_problem_one_line(problems, url, line):
     assert problems(url) == [f"-L #1: {line}"]
+
+
+@pytest.mark.parametrize(
+    ("host", "kind"),
+    [
+        ("0.0.0.0", "an unspecified"),
+        ("[::]", "an unspecified"),
+        ("[::ffff:0.0.0.0]", "an unspecified"),
+        ("224.0.0.1", "a multicast"),
+        ("[ff02::1]", "a multicast"),
+        ("255.255.255.255", "a broadcast"),
+    ],
+)
+def test_who_cannot_be_reached_is_no_target(problems, host, kind):
+    own = "which no host can be reached by: write the server's own"
+    line = f'target: "{host}:8421" has {kind} address, {own}'
+    assert problems(f"tun://:0/{host}:8421?net=10.0.0.1/24") == [f"-L #1: {line}"]
+    assert problems(f"tun://:0/hub:1,{host}:8421?net=10.0.0.1/24") == [f"-L #1: {line}"]
 
 
 def test_all_problems_are_told(problems):
