@@ -122,6 +122,26 @@ def test_errors_fragments_and_hidden_headers_are_not_answered(version):
         assert peer.nothing_came()
 
 
+@pytest.mark.parametrize("first", ["answer", "forwarded"])
+def test_an_answer_is_in_no_sum_of_what_is_sent_on(first):
+    """Though it leaves beside a datagram of the same size, for the same peer."""
+    asked = udp_packet(tunnel_address(0), NOBODY[4], 1, 2, bytes(100))
+    answer_size = 20 + 8 + len(asked)
+    forwarded = udp_packet(tunnel_address(1), tunnel_address(0), 1, 2, bytes(answer_size - 28))
+    with answering() as rig:
+        peer, _ = rig.peer(0), rig.peer(1)
+        packets = [(0, asked), (1, forwarded)]
+        for slot, packet in packets if first == "answer" else reversed(packets):
+            rig.send(slot, packet)
+
+        rig.work()
+
+        assert {len(each) for each in peer.receive(2)} == {answer_size}
+        assert rig.counted("answered_packets") == rig.counted("forwarded_packets") == 1
+        assert rig.counted("forwarded_bytes") == answer_size
+        rig.check_sums()
+
+
 def test_without_an_address_of_its_own_the_gateway_is_silent():
     with Rig() as rig:
         peer = rig.peer(0)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from models import SlowRoutes
 from strategies import (
+    SPECIAL_ADDRESSES,
     a16,
     addresses,
     datagrams,
@@ -320,6 +321,23 @@ def test_verdicts_on_a_peers_packets_agree(case, role, source_check):
 
     fast = fib.decide_udp(packet, source.address, source.port, role, source_check)
     assert fast == numbers(expected)
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("source", SPECIAL_ADDRESSES, ids=lambda a: a.hex())
+def test_verdicts_on_a_special_source_agree(source, role):
+    """A peer may have a route for any of them; what no host may answer is dropped all the same."""
+    peer = Endpoint(a16("198.51.100.1"), 9)
+    table = [*DEFAULTS, ((a16("203.0.113.1"), 128), LOCAL), ((a16("2001:db8::1"), 128), 1)]
+    fib, slow = twins(table, {peer: 0})
+    packets = [ipv6_packet(source, a16("2001:db8::1"))]
+    if source.startswith(V4_MAPPED):
+        packets.append(ipv4_packet(source, a16("203.0.113.1")))
+    for packet in packets:
+        expected = decide_udp(packet, peer, slow, role, True)
+
+        assert fib.decide_udp(packet, peer.address, peer.port, role, True) == numbers(expected)
+        assert fib.decide_tun(packet) == numbers(decide_tun(packet, slow))
 
 
 @given(packet=datagrams, table=routes)

@@ -243,6 +243,21 @@ def test_a_write_holds_64_segments_and_64_kb_at_most():
         assert by_flow(recut(records)) == by_flow([*small, *large])
 
 
+@pytest.mark.parametrize(("last", "expected"), [(635, [48]), (636, [47, 1])])
+def test_a_write_fills_an_ip_packet_to_its_last_byte_and_no_further(last, expected):
+    packets = tcp_flow(47, 1380)
+    packets.append(tcp_packet(*from_peer(), data(last), seq=47 * 1380, ident=47))
+    with Rig() as rig:
+        rig.peer(0)
+        rig.send(0, *packets, grouped=True)
+
+        rig.work()
+        records = rig.to_host()
+
+        assert recut(records) == packets
+        assert joined(records) == expected
+
+
 def flow_of(packet: bytes) -> tuple:
     """What must stay in order: fragments belong to no ports, so to their hosts."""
     ip, v4 = ip_size(packet), packet[0] >> 4 == 4

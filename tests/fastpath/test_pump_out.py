@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from fastpath.flows import FAMILIES, LAN, TCP4, data, tcp, tcp_flow, to_peer, udp
-from fastpath.rig import Rig, ends_in_time, examples, tunnel_address
+from fastpath.rig import Rig, ends_in_time, examples, loopback, tunnel_address
 from fastpath.twins import Vnet, cut, plain, tcp_packet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +102,20 @@ def test_a_shorter_datagram_ends_a_group_and_a_longer_one_begins_the_next():
 
         assert peer.receive(5) == packets
         assert peer.arrivals == [3, 1, 1]
+
+
+@pytest.mark.parametrize("last", [35, 36, 55])
+def test_a_group_has_no_more_bytes_than_the_kernel_takes(last):
+    """48 times 1,364 bytes and one more: UDP over IPv4 takes 65,507 at once."""
+    packets = [tcp(size=1324)] * 48 + [udp(size=last - 28)]
+    with Rig() as rig:
+        peer = rig.peer(0)
+        rig.from_host(*map(plain, packets))
+
+        rig.work()
+
+        assert peer.receive(49) == packets
+        assert rig.counted("gso_fallbacks") == 0
 
 
 @FAMILIES
@@ -199,12 +213,16 @@ def test_a_full_send_buffer_drops_and_never_waits():
         rig.check_sums()
 
 
-def test_a_refusal_is_an_event_and_no_end():
+def refused_socket() -> socket.socket:
+    """Connected to a port that nobody has."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
+    with loopback(socket.AF_INET) as closed:
         sock.connect(closed.getsockname())
-    with client(udp=sock, family=socket.AF_INET) as rig:
+    return sock
+
+
+def test_a_refusal_is_an_event_and_no_end():
+    with client(udp=refused_socket(), family=socket.AF_INET) as rig:
         bits = 0
         for _ in range(2):
             rig.from_host(plain(echo_request(LAN[0], LAN[0])))
@@ -212,6 +230,30 @@ def test_a_refusal_is_an_event_and_no_end():
 
         assert bits == pump.REFUSED
         rig.check_sums()
+
+
+def test_a_refusal_of_an_earlier_datagram_costs_no_later_one():
+    """A send reports the last one's error; the second burst of a turn begins with one."""
+    with client(udp=refused_socket(), family=socket.AF_INET, gso=False) as rig:
+        rig.from_host(*[plain(echo_request(LAN[0], LAN[0]))] * 70)
+
+        rig.work()
+
+        assert rig.drops(prefix="ring_drop_") == {}
+        assert rig.counted("sent_packets") == 70
+
+
+def test_a_refusal_costs_no_datagram_of_a_group_that_goes_singly():
+    with client(udp=refused_socket(), family=socket.AF_INET) as rig:
+        rig.udp.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)  # the kernel refuses UDP_SEGMENT
+        rig.fib.set_route(tunnel_address(0), 128, 0)
+        rig.from_host(TCP4)
+
+        rig.work()
+
+        assert rig.counted("gso_fallbacks") == 1
+        assert rig.drops(prefix="ring_drop_") == {}
+        assert rig.counted("sent_packets") == 4
 
 
 def test_a_message_on_the_channel_ends_the_call():

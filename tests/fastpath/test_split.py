@@ -1,7 +1,19 @@
 """Super-packets from the TUN leave as datagrams: byte for byte what the twin cuts (I12)."""
 
 import pytest
-from fastpath.flows import FAMILIES, ROUTER_ALERT, TCP4, TCP6, TIMESTAMPS, data, tcp, to_peer, udp
+from fastpath.flows import (
+    FAMILIES,
+    ROUTER_ALERT,
+    TCP4,
+    TCP6,
+    TIMESTAMPS,
+    data,
+    recut,
+    tcp,
+    tcp_flow,
+    to_peer,
+    udp,
+)
 from fastpath.rig import Rig, examples
 from fastpath.twins import (
     ACK,
@@ -46,6 +58,7 @@ SUPER_PACKETS = {
     "cwr": super_packet(tcp(flags=ACK | CWR | PSH), 1380),
     "ecn, unasked": super_packet(tcp(flags=ACK | CWR), 1380, gso_type=GSO_TCPV4 | GSO_ECN),
     "checksum at an odd place": needs_checksum(tcp(size=900), csum_start=35, csum_offset=30),
+    "checksum at the very end": needs_checksum(tcp(size=100), csum_start=120, csum_offset=18),
     "checksum of an odd rest": needs_checksum(udp(6, size=900), csum_start=41, csum_offset=7),
     "ip id wraps": super_packet(tcp(ident=0xFFFE), 1380),
     "sequence wraps": super_packet(tcp(seq=2**32 - 2000), 1380),
@@ -97,7 +110,10 @@ def test_a_tiny_segment_size_gives_over_a_thousand_segments(version):
 
 
 def test_a_burst_may_have_more_headers_than_there_is_memory_for():
-    """Then it leaves in two: 60 records of 64 segments with 100 bytes of headers each."""
+    """Then it leaves in two: 60 records of 64 segments with 100 bytes of headers each.
+
+    What lies behind that memory is whole afterwards: the flows for the host still join.
+    """
     record = super_packet(tcp(6, size=640, options=b"\1" * 40), 10)
     with Rig() as rig:
         peer = rig.peer(0)
@@ -107,25 +123,36 @@ def test_a_burst_may_have_more_headers_than_there_is_memory_for():
 
         assert peer.receive(60 * 64) == cut(record) * 60
         assert rig.counted("send_bursts") == 2
+        rig.send(0, *tcp_flow(3, 10), grouped=True)
+        rig.work()
+        assert recut(rig.to_host()) == tcp_flow(3, 10)
         rig.check_sums()
 
 
-def behind_options(packet: bytes) -> bytes:
-    """The same IPv6 packet with hop-by-hop options, all padding, before its transport header."""
-    options = packet[6:7] + b"\0\x01\4\0\0\0\0"
+def behind_options(packet: bytes, size: int = 8) -> bytes:
+    """The same IPv6 packet with `size` bytes of padding options before its transport header."""
+    options = packet[6:7] + bytes((size // 8 - 1,)) + bytes(size - 2)
     size = int.from_bytes(packet[4:6]) + len(options)
     return packet[:4] + size.to_bytes(2) + b"\0" + packet[7:40] + options + packet[40:]
 
 
-@pytest.mark.parametrize("packet", [tcp(6), tcp(6, options=TIMESTAMPS), udp(6)])
-def test_a_super_packet_with_extension_headers_keeps_them_in_each_segment(packet):
-    record = super_packet(packet, 1000)
-    head, whole = split_record(record)
-    moved = head._replace(csum_start=48, hdr_len=head.hdr_len + 8)
+def far_behind(packet: bytes, size: int) -> bytes:
+    """A super-packet with `size` bytes of options before its transport header."""
+    head, whole = split_record(super_packet(packet, 1000))
+    moved = head._replace(csum_start=40 + size, hdr_len=head.hdr_len + size)
+    return moved.pack() + behind_options(whole, size)
+
+
+@pytest.mark.parametrize(
+    ("packet", "size"),
+    [(tcp(6), 8), (tcp(6, options=TIMESTAMPS), 8), (udp(6), 8), (udp(6), 208)],
+)
+def test_a_super_packet_with_extension_headers_keeps_them_in_each_segment(packet, size):
+    """Up to 256 bytes of headers."""
     with Rig() as rig:
         peer = rig.peer(0)
-        rig.from_host(moved.pack() + behind_options(whole))
-        expected = [behind_options(segment) for segment in cut(record)]
+        rig.from_host(far_behind(packet, size))
+        expected = [behind_options(segment, size) for segment in cut(super_packet(packet, 1000))]
 
         rig.work()
 
@@ -210,6 +237,7 @@ def with_data_offset(packet: bytes, words: int) -> bytes:
 
 BAD_OFFLOADS = {
     "checksum behind the end": needs_checksum(tcp(size=100), csum_start=139),
+    "checksum half behind the end": needs_checksum(tcp(size=100), csum_start=120, csum_offset=19),
     "checksum far behind": needs_checksum(tcp(size=100), csum_start=65535, csum_offset=65535),
     "no segment size": bad(tcp(), gso_size=0),
     "no checksum flag": bad(tcp(), flags=0),
@@ -227,6 +255,8 @@ BAD_OFFLOADS = {
     "data offset long": super_packet(tcp(), 1000)[:10] + with_data_offset(tcp(size=5), 15),
     "udp header cut": bad(datagram(*to_peer()), csum_start=22),
     "headers beyond reason": bad(udp(size=2000), csum_start=400),
+    "headers a byte too long": bad(udp(size=2000), csum_start=249),
+    "options a word too long": far_behind(udp(6), 216),
     "IHL of 0": Vnet(NEEDS_CSUM, GSO_UDP_L4, 0, 100, 20, 6).pack() + b"\x40" + bytes(99),
 }
 
