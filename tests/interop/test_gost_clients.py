@@ -118,12 +118,13 @@ def test_our_server_restarts_under_load(stock):
     one, two = net.lab.clients
     linked(net, SERVER, ONE, TWO)
     running = transfer(two, one, ONE)
-    wait_for(lambda: running.received() > 1 << 20, 5.0, "the transfer to run")
+    wait_for(lambda: running.received() > 1 << 20, 20.0, "the transfer to run")
     assert server.stop() == 0
     server.restart()
     server.expect_ready()
     seen = running.received()
-    wait_for(lambda: running.received() > seen + (4 << 20), 6.0, "the transfer to go on")
+    # TCP, which doubles its pauses, may wait once more for as long as the outage was.
+    wait_for(lambda: running.received() > seen + (4 << 20), 60.0, "the transfer to go on")
     running.expect_whole()
 
 
