@@ -5,6 +5,7 @@ new ones instead, and keeps what it finds in the folder named by `FUZZ_CORPUS`.
 """
 
 import os
+import re
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ COMMON = ("-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-
 THREAD = ("-fsanitize=thread", "-pthread")
 FUZZ = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined")
 
+ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
 ORDERS = ("RING_TAIL_STORE", "RING_TAIL_LOAD", "RING_HEAD_STORE", "RING_HEAD_LOAD")
 RUNS = {
     "ring": 30_000,
@@ -32,6 +35,15 @@ RUNS = {
     "receive": 2_000,
 }
 """Fuzz targets, and inputs for each: some 10 s in all."""
+
+
+SCENES = ("refusals",)
+"""Programs of cases, each the name of a function and an argument."""
+CASES = [
+    (program, case)
+    for program in SCENES
+    for case in re.findall(r"CASE\((\w+)\),", (SOURCES / f"{program}.c").read_text())
+]
 
 
 def compile_program(target: Path, source: str, *options: str) -> Path:
@@ -52,6 +64,8 @@ def programs(tmp_path_factory):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for target in RUNS:
             made[target] = pool.submit(compile_program, folder / target, f"fuzz_{target}.c", *FUZZ)
+        for scene in SCENES:
+            made[scene] = pool.submit(compile_program, folder / scene, f"{scene}.c", *ADDRESS)
         for order in ("", *ORDERS):
             weak = (f"-D{order}=memory_order_relaxed",) if order else ()
             name = f"tsan{order}"
@@ -104,3 +118,12 @@ def test_no_input_breaks(programs, target):
     result = run(programs[target], bound, *options, *corpus, seconds=seconds + 100)
 
     assert result.returncode == 0, result.stderr[-4000:]
+
+
+@pytest.mark.parametrize(("program", "case"), CASES)
+def test_a_kernel_that_says_no_is_understood(programs, program, case):
+    """What a kernel seldom says, or never to order, is said by doubles of its calls."""
+    result = run(programs[program], case)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "as it should be\n"

@@ -74,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint8_t how = take8(&in);
     tun_writer_open(writer, 5, page, how & 1, how & 2);
-    refuse_joins = (how & 0xf0) == 0xf0;
+    refuse_joins = (how & 0x70) == 0x70;
+    refused_tcp = refused_udp = 0;
+    uint64_t fallbacks = atomic_load(&page->words[COUNTER_MERGE_FALLBACKS]);
     uint64_t before = atomic_load(&page->words[COUNTER_DELIVERED_PACKETS]) +
                       atomic_load(&page->words[COUNTER_DROP + REASON_TUN_ERROR]);
     originals = 0;
@@ -107,6 +109,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     merge_flush(writer);
     CHECK(!writer->open);
+    CHECK(writer->merge_tcp == (how & 1 && !refused_tcp));
+    CHECK(writer->merge_udp == (how & 2 && !refused_udp));
+    CHECK(atomic_load(&page->words[COUNTER_MERGE_FALLBACKS]) - fallbacks ==
+          refused_tcp + refused_udp);
     CHECK(atomic_load(&page->words[COUNTER_DELIVERED_PACKETS]) +
               atomic_load(&page->words[COUNTER_DROP + REASON_TUN_ERROR]) - before == count_in);
     for (unsigned i = 0; i < originals; i++) {

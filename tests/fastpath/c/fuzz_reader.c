@@ -1,23 +1,32 @@
 /* Records from the device through the reader, a small ring and a worker's drain:
- * read = queued + dropped, and taken from the ring = sent + dropped (I14). */
+ * read = queued + dropped, and taken from the ring = sent + dropped (I14).
+ *
+ * A bell is rung once for all that a burst brought its ring, when that can be seen (I4);
+ * and while a record is being sent, it is still the worker's (I2, I5). */
 #include "sends.h"
 #include "writes.h"
 
 #include "packets.h"
 
 ssize_t fake_read(int fd, void *to, size_t n);
+ssize_t fake_write(int fd, const void *from, size_t n);
 #define read fake_read
+#define write fake_write
 #include "fib_change.h"
 #include "reader.h"
 #include "worker.h"
 
 #define CAPACITY (1u << 18)
 #define RINGS 2u
+#define FIRST_BELL 100
 
 static struct reader *reader;
 static struct worker *worker[RINGS];
 static struct page *page;
 static struct input device;
+static unsigned rung[RINGS], rings;
+static struct worker *draining; /* and the head it began at */
+static uint32_t drained_from;
 
 ssize_t fake_read(int fd, void *to, size_t n)
 {
@@ -36,6 +45,55 @@ ssize_t fake_read(int fd, void *to, size_t n)
     if (how & 0x80)
         make_offload(record, bytes, segment);
     return (ssize_t)bytes;
+}
+
+ssize_t fake_write(int fd, const void *from, size_t n)
+{
+    if (fd == 6) {
+        CHECK(n > VNET_BYTES && n <= VNET_BYTES + ICMP_BYTES_MAX);
+        touch(from, n);
+        return (ssize_t)n;
+    }
+    unsigned i = (unsigned)fd - FIRST_BELL;
+    uint64_t one;
+
+    CHECK(i < RINGS && n == sizeof one);
+    memcpy(&one, from, n);
+    CHECK(one == 1);
+    CHECK(atomic_load(&reader->ring[i].ring->tail) == reader->ring[i].tail);
+    rung[i]++;
+    errno = EAGAIN; /* a bell that was rung too often to count is rung all the same */
+    return ++rings & 1 ? (ssize_t)n : -1;
+}
+
+static void check_bells(void)
+{
+    uint32_t before[RINGS];
+
+    for (unsigned i = 0; i < RINGS; i++) {
+        rung[i] = 0;
+        before[i] = atomic_load(&reader->ring[i].ring->tail);
+    }
+    reader_burst(reader);
+    for (unsigned i = 0; i < RINGS; i++) {
+        CHECK(rung[i] == (before[i] != reader->ring[i].tail));
+        CHECK(atomic_load(&reader->ring[i].ring->tail) == reader->ring[i].tail);
+    }
+}
+
+static void check_borrowed(void)
+{
+    CHECK(draining && atomic_load(&draining->ring.ring->head) == drained_from);
+}
+
+static bool drain(struct worker *w)
+{
+    draining = w;
+    drained_from = atomic_load(&w->ring.ring->head);
+    bool more = worker_drain(w);
+    draining = NULL;
+    CHECK(!w->sender.items && atomic_load(&w->ring.ring->head) == w->ring.head);
+    return more;
 }
 
 static void open_all(void)
@@ -61,7 +119,7 @@ static void open_all(void)
         struct ring *ring = aligned_alloc(64, ring_bytes(CAPACITY));
         ring_format(ring, CAPACITY);
         ring_attach_producer(&reader->ring[i], ring);
-        reader->doorbell[i] = -1;
+        reader->doorbell[i] = FIRST_BELL + (int)i;
         worker[i] = calloc(1, sizeof *worker[i]);
         worker[i]->fib = worker[i]->sender.fib = fib;
         worker[i]->page = worker[i]->sender.page = page;
@@ -97,26 +155,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < COUNTER_COUNT; i++)
         atomic_store(&page->words[i], 0);
     sent_datagrams = 0;
+    before_send = check_borrowed;
     device = in;
     while (device.left) {
-        reader_burst(reader);
+        check_bells();
         for (unsigned i = 0; i < RINGS; i++) {
             worker[i]->sender.gso = how & 2;
             worker[i]->sender.now++;
             if (how & 4 && take8(&device) & 1)
                 continue; /* this one is slow: its ring fills */
-            while (worker_drain(worker[i]))
+            while (drain(worker[i]))
                 ;
         }
     }
     for (unsigned i = 0; i < RINGS; i++)
-        while (worker_drain(worker[i]))
+        while (drain(worker[i]))
             ;
     CHECK(counter(COUNTER_TUN_READ_PACKETS) ==
           counter(COUNTER_QUEUED_PACKETS) + drops(COUNTER_DROP));
     CHECK(counter(COUNTER_QUEUED_PACKETS) == counter(COUNTER_RING_PACKETS));
     CHECK(counter(COUNTER_RING_PACKETS) ==
           counter(COUNTER_SENT_PACKETS) + drops(COUNTER_RING_DROP));
+    CHECK(counter(COUNTER_SOCKET_ERRORS) == 0);
     CHECK(counter(COUNTER_SENT_PACKETS) == sent_datagrams);
     return 0;
 }

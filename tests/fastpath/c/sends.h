@@ -17,8 +17,9 @@ int fake_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags);
 #define sendmmsg fake_sendmmsg
 #include "sender.h"
 
-static struct input failures;                 /* bytes that decide what fails */
-static uint64_t sent_datagrams, sent_bytes; /* what the doubles took */
+static struct input failures;               /* bytes that decide what fails */
+static uint64_t sent_messages, sent_datagrams, sent_bytes; /* what the doubles took */
+static void (*before_send)(void);           /* at each call, whatever comes of it */
 static void (*see_datagram)(const uint8_t *datagram, size_t bytes);
 
 static inline void see_message(const struct msghdr *m)
@@ -51,13 +52,18 @@ static inline void see_message(const struct msghdr *m)
         sent_datagrams++;
     }
     sent_bytes += bytes;
+    sent_messages++;
     free(whole);
 }
 
+/* Bytes of `failures`, one for each message that is tried: the errors in their order. */
+enum { OK = 0, BUFFER_FULL = 198, NO_BUFFERS, REFUSED, INTERRUPTED, NO_IO, TOO_LONG, NOT_VALID,
+       NOT_PERMITTED, NO_NETWORK, NO_HOST, NOT_SUPPORTED };
+
 static inline bool fails(void)
 {
-    static const int errors[] = {EAGAIN, ENOBUFS, ECONNREFUSED, EINTR,        EIO,
-                                 EMSGSIZE, EINVAL,  EPERM,        ENETUNREACH, EHOSTUNREACH};
+    static const int errors[] = {EAGAIN,   ENOBUFS, ECONNREFUSED, EINTR,       EIO,       EMSGSIZE,
+                                 EINVAL,   EPERM,   ENETUNREACH,  EHOSTUNREACH, EOPNOTSUPP};
     uint8_t byte = take8(&failures);
 
     if (byte < 0xc0)
@@ -70,6 +76,8 @@ ssize_t fake_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     (void)fd;
     CHECK(flags & MSG_DONTWAIT);
+    if (before_send)
+        before_send();
     if (fails())
         return -1;
     see_message(message);
@@ -82,6 +90,8 @@ int fake_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
 
     (void)fd;
     CHECK(n > 0 && (flags & MSG_DONTWAIT));
+    if (before_send)
+        before_send();
     for (i = 0; i < n; i++) {
         if (fails())
             return i ? (int)i : -1;

@@ -19,6 +19,7 @@ static struct original {
 static unsigned originals;
 static uint64_t writes, joins;
 static bool refuse_joins; /* a device without super-packets */
+static uint64_t refused_tcp, refused_udp;
 
 static inline size_t ports_at(const uint8_t *packet, size_t bytes)
 {
@@ -123,8 +124,14 @@ ssize_t fake_writev(int fd, const struct iovec *v, int n)
         see_packet(whole + VNET_BYTES, bytes - VNET_BYTES);
     }
     free(whole);
+    if (!vnet.gso_type || !refuse_joins)
+        return (ssize_t)bytes;
+    if (vnet.gso_type == VNET_GSO_UDP_L4)
+        refused_udp++;
+    else
+        refused_tcp++;
     errno = EINVAL;
-    return vnet.gso_type && refuse_joins ? -1 : (ssize_t)bytes;
+    return -1;
 }
 
 #endif
