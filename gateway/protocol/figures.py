@@ -1,13 +1,24 @@
 """Round trip and loss of an uplink, from when heartbeats left and acks came.
 
-A heartbeat is settled by the next ack, or by a later one's.
+A heartbeat is settled by the next ack, or by a later one's. While nobody listens for acks they
+wait in the socket: what was asked then tells nothing of the way.
 """
 
 from collections import deque
+from dataclasses import dataclass
 
 LOSS_WINDOW = 20
 RTT_GAIN = 1 / 8
 """Weight of a new sample in the smoothed RTT (RFC 6298, 2.3)."""
+
+
+@dataclass
+class _Outstanding:
+    """A heartbeat without an ack: when it left, and what its ack will tell."""
+
+    at: float
+    counts: bool
+    timed: bool
 
 
 class Figures:
@@ -16,7 +27,7 @@ class Figures:
     def __init__(self) -> None:
         self.rtt: float | None = None
         self.rtt_last: float | None = None
-        self._outstanding: list[tuple[float, bool]] = []  # when sent, whether it counts
+        self._outstanding: list[_Outstanding] = []
         self._settled: deque[bool] = deque(maxlen=LOSS_WINDOW)
 
     @property
@@ -26,9 +37,9 @@ class Figures:
             return None
         return self._settled.count(False) / len(self._settled)
 
-    def sent(self, now: float, *, counts: bool) -> None:
-        """A heartbeat left; `counts`: for the loss."""
-        self._outstanding.append((now, counts))
+    def sent(self, now: float, *, counts: bool, timed: bool) -> None:
+        """A heartbeat left; `counts`: for the loss; `timed`: for the round trip."""
+        self._outstanding.append(_Outstanding(now, counts, timed))
 
     def answered(self, now: float) -> None:
         """The newest heartbeat was answered, earlier ones were not.
@@ -37,21 +48,31 @@ class Figures:
         """
         if not self._outstanding:
             return
-        if len(self._outstanding) == 1:
-            self._sample(now - self._outstanding[0][0])
-        _, counts = self._outstanding.pop()
+        newest = self._outstanding[-1]
+        if len(self._outstanding) == 1 and newest.timed:
+            self._sample(now - newest.at)
+        self._outstanding.pop()
         self.reconnected()
-        if counts:
+        if newest.counts:
             self._settled.append(True)
+
+    def unheard(self) -> None:
+        """Acks wait in the socket: nobody listens for a while."""
+        for each in self._outstanding:
+            each.timed = False
 
     def reconnected(self) -> None:
         """No ack can come any more for what is outstanding."""
-        self._settled.extend(False for _, counts in self._outstanding if counts)
+        self._settled.extend(False for each in self._outstanding if each.counts)
         self._outstanding.clear()
 
     def forget_rtt(self) -> None:
         """The server is another one."""
         self.rtt = None
+
+    def forget_loss(self) -> None:
+        """The server was away, or is another one: what was lost with it says nothing of now."""
+        self._settled.clear()
 
     def _sample(self, rtt: float) -> None:
         self.rtt_last = rtt

@@ -11,11 +11,12 @@
 
 While up there is a heartbeat every `ttl`; while registering the first one is repeated
 sooner, after half a second and then twice as long each time, as a first datagram is the
-one most easily lost. While lost there are probes, twice a second with jitter, each a
-heartbeat from a new source port, since a mapping on the way may be what died. Probes begin
-with the last good endpoint and go on as `probing` says; which targets are asked while up,
-and when one of them takes over, is `standby`'s. With `parallel` all are asked at once,
-from the spare socket, and the first that answers is used.
+one most easily lost. Three periods are never taken for less than a way may be long
+(`SHORTEST_SILENCE`, `FIRST_SILENCE`). While lost there are probes, twice a second with
+jitter, each a heartbeat from a new source port, since a mapping on the way may be what died.
+Probes begin with the last good endpoint and go on as `probing` says; which targets are asked
+while up, and when one of them takes over, is `standby`'s. With `parallel` all are asked at
+once, from the spare socket, and the first that answers is used.
 
 Names are resolved anew meanwhile, at most once a second each; no answer is waited for,
 an empty one changes nothing. Before anything is known, `asking` says whose turn it is. A
@@ -40,6 +41,11 @@ from gateway.protocol.targets import Health, Known, Standing, Target, find, owne
 from gateway.protocol.uplink_actions import Action, Check, Connect, Resolve, SendHeartbeat
 
 LOST_PERIODS = 3
+SHORTEST_SILENCE = 1.0
+"""Seconds that may always pass without an ack, however short three periods are: a way may be
+longer than they are, and a machine busy."""
+FIRST_SILENCE = 3.0
+"""The same before the first ack, when nobody knows how long the way is."""
 FIRST_REPEAT = 0.5
 """Seconds after which the first heartbeat is repeated; doubled each time, up to `ttl`."""
 REGISTER_PATIENCE = 5.0
@@ -118,8 +124,11 @@ class Uplink:
 
     @property
     def loss(self) -> float | None:
-        """Share of unanswered heartbeats, 0 to 1, over the last 20 that were sent while up."""
-        return self._figures.loss
+        """Share of unanswered heartbeats, 0 to 1, over the last 20 since it came up.
+
+        None before any, and while it is not up: there is no way whose loss that would be.
+        """
+        return self._figures.loss if self.state in (State.UP, State.UNWATCHED) else None
 
     @property
     def strategy(self) -> str:
@@ -175,7 +184,7 @@ class Uplink:
         self._selector.succeeded(self._current.index)
         if self.rtt is not None:
             self._selector.measured(self._current.index, self.rtt)
-        self._lost_at = now + LOST_PERIODS * self.ttl if self.keepalive else inf
+        self._lost_at = now + self._patience(SHORTEST_SILENCE) if self.keepalive else inf
         if self.state in (State.UP, State.UNWATCHED):
             self._was_up = True
             return
@@ -183,8 +192,19 @@ class Uplink:
         self._heartbeat_at = self._sent + self.ttl if self.keepalive else inf
         self.reconnects += self._was_up
         self._was_up = True
+        self._figures.forget_loss()
         self._enter(State.UP if self.keepalive else State.UNWATCHED, now)
         self._standby.begin(self._current, now)
+
+    def sent(self, now: float, *, heard: bool = True) -> None:
+        """A heartbeat of ours left. `heard`: whether somebody listens for its ack."""
+        self.heartbeats += 1
+        counts = self.state in (State.UP, State.UNWATCHED)
+        self._figures.sent(now, counts=counts, timed=heard)
+
+    def unheard(self) -> None:
+        """For a while nobody listens for acks; they wait."""
+        self._figures.unheard()
 
     def checked(self, now: float, endpoint: Endpoint) -> None:
         """An ack came to the spare socket, from this endpoint."""
@@ -291,10 +311,14 @@ class Uplink:
         if self.keepalive:
             self._repeat = FIRST_REPEAT
             self._heartbeat_at = now + self._next_gap()
-            whole = LOST_PERIODS * self.ttl
+            whole = self._patience(FIRST_SILENCE)
             self._lost_at = now + (whole if len(self._known) == 1 else min(whole, patience))
         if first and self._races:
             self._check_others(now)
+
+    def _patience(self, shortest: float) -> float:
+        """Seconds without an ack after which the server counts as lost."""
+        return max(LOST_PERIODS * self.ttl, shortest)
 
     def _next_gap(self) -> float:
         """Seconds from this heartbeat to the next."""
@@ -351,9 +375,7 @@ class Uplink:
 
     def _send(self, now: float) -> None:
         self._actions.append(SendHeartbeat())
-        self.heartbeats += 1
         self._sent = now
-        self._figures.sent(now, counts=self.state in (State.UP, State.UNWATCHED))
 
     def _ask_next(self, now: float) -> None:
         known = self._asking.next(now)

@@ -27,7 +27,7 @@ class Connect:
 
 @dataclass(frozen=True)
 class SendHeartbeat:
-    """Send a heartbeat to where the socket is connected."""
+    """Send a heartbeat to where the socket is connected, and say `sent` if it left."""
 
 
 @dataclass(frozen=True)

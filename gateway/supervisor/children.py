@@ -88,6 +88,8 @@ class Spec:
     """Raises ChannelGarbledError for what no child of ours would say."""
     snapshot: Callable[[], Iterable[Snapshot]]
     messages_per_turn: int = MESSAGES_PER_TURN
+    on_ready: Callable[[], None] = lambda: None
+    """Called in each of its lives, when it begins to work."""
     on_end: Callable[[], None] = lambda: None
     """Called when it is dead, before it is replaced."""
     home: contextlib.AbstractContextManager[object] = field(default_factory=contextlib.nullcontext)
@@ -272,6 +274,7 @@ class Children:
                 service=member.spec.service or None,
                 pid=message.pid,
             )
+            member.spec.on_ready()
             return
         if isinstance(message, SnapshotPlease):
             life.feed.refresh()

@@ -323,11 +323,11 @@ def _uplink(
     machine, path = service.uplink.machine, service.uplink.path_mtu
     target = _target_text(service, machine.target)
     state = machine.state
-    if state in (State.LOST, State.RESOLVING):
+    reason = service.uplink.reason
+    if service.uplink.searching:
         what = "lost" if state is State.LOST else "not resolved yet"
-        if state is State.LOST and not machine.acks:
-            what += ": it never answered; to a wrong address or passphrase it says nothing"
-        problems.append(f"service {service.config.name}: server {target} is {what}")
+        why = f": {reason}" if reason else ""
+        problems.append(f"service {service.config.name}: server {target} is {what}{why}")
     _, _, _, _, tx_dropped, _ = service.traffic.row(0)
     observed = machine.observed
     return UplinkStatus(
@@ -352,6 +352,7 @@ def _uplink(
         path_mtu=path.path,
         mtu_fits=path.fits,
         mtu_advice=path.advice,
+        reason=reason,
     )
 
 

@@ -199,6 +199,7 @@ class TunService:
         cpus: tuple[int, ...],
         build: Callable[[Place], Child],
     ) -> None:
+        uplink = self.uplink if kind == "udp-worker" else None
         spec = Spec(
             name=name,
             service=self.config.name,
@@ -209,6 +210,8 @@ class TunService:
             build=build,
             on_message=self._on_message,
             snapshot=self.networks.snapshot,
+            on_ready=uplink.listening if uplink is not None else _nothing,
+            on_end=uplink.deaf if uplink is not None else _nothing,
         )
         self.members.append(self._children.start(spec))
 
@@ -305,6 +308,10 @@ class TunService:
             self.routed.asking.tick(self._loop.boot)
         if self.uplink is not None:
             self.uplink.tick()
+
+
+def _nothing() -> None:
+    """Nobody waits for this child."""
 
 
 def _role(service: model.Service) -> Role:

@@ -1,7 +1,8 @@
 """The client's side of a service: does what `protocol.uplink` decides.
 
 The socket is shared with the worker, which receives on it: connecting it anew moves
-both. Heartbeats are sent from here; acks come back as the worker's punts.
+both. Heartbeats are sent from here; acks come back as the worker's punts. So nothing is
+sent before a worker listens: the ack would wait, and the round trip be the worker's start.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from gateway.protocol.wire import Ack, Heartbeat, WireError
 from gateway.supervisor.advertising import Advertising
 from gateway.supervisor.host import HostSide
 from gateway.supervisor.loop import Loop, Timer
+from gateway.supervisor.lost import LEFT_ALONE, REFUSED, Reasons
 from gateway.supervisor.path_mtu import PathMtuDriver
 
 SOURCE_GONE = frozenset(
@@ -42,6 +44,9 @@ SOURCE_GONE = frozenset(
 """EINVAL: an IPv4 source address that is no longer ours; a heartbeat has no other cause.
 EDESTADDRREQ: the kernel has disconnected a socket whose address went."""
 LOG_INTERVAL = 30.0
+TOLD_AT_ONCE = 5
+"""Losses that are logged at once; then one every `LOG_INTERVAL`."""
+SOON = 1e-6
 SPARE_ACKS = 32
 """Taken in one turn."""
 
@@ -89,16 +94,46 @@ class UplinkDriver:
             service.passphrase, tuple(pack_address(net.ip) for net in service.nets)
         ).build()
         self._timer: Timer | None = None
+        self._begun = False
+        self._heard = False
+        self._reasons = Reasons()
         self._told: State | None = None
         self._limiter = RateLimiter(LOG_INTERVAL)
+        self._turns = RateLimiter(LOG_INTERVAL, burst=TOLD_AT_ONCE)
+        self._telling = True
+
+    @property
+    def reason(self) -> str:
+        """Why the server is lost or has no address; empty: it is neither, or nobody knows."""
+        if self.machine.state is State.LOST:
+            return self._reasons.lost(answered=self.machine.acks > 0)
+        if self.machine.state is State.RESOLVING:
+            return self._reasons.unresolved(self.machine.target.host)
+        return ""
+
+    @property
+    def searching(self) -> bool:
+        """Whether there is no server to be had, and not only because nobody looked yet."""
+        return self._begun and self.machine.state in (State.LOST, State.RESOLVING)
 
     def start(self) -> None:
-        """Begin to look for the server."""
+        """Look for the server as soon as somebody listens."""
         if self._spare is not None:
             filters.only_acks(self._spare)
             self._loop.watch(self._spare.fileno(), lambda _: self._on_spare())
         self.machine.start(self._loop.boot)
-        self._act()
+
+    def listening(self) -> None:
+        """The worker is there: acks are heard as they come."""
+        self._heard = True
+        if not self._begun:
+            self._begun = True
+            self._act_soon()
+
+    def deaf(self) -> None:
+        """The worker died: acks wait for the next one."""
+        self._heard = False
+        self.machine.unheard()
 
     def on_punts(self, datagrams: Iterable[PuntedDatagram], now: float) -> None:
         """What the server answered."""
@@ -115,6 +150,7 @@ class UplinkDriver:
             if not self._is_current(punted):
                 continue  # it waited in the socket while that was connected anew
             self.machine.ack(now, ack.observed)
+            self._reasons.answered()
             acked = True
         self._act()
         if acked and self.machine.state in (State.UP, State.UNWATCHED):
@@ -127,8 +163,10 @@ class UplinkDriver:
     def on_trouble(self, trouble: Trouble) -> None:
         """What the worker's kernel said about the server."""
         if trouble.what == "refused":
+            self._reasons.told(self._loop.boot, REFUSED)
             self.machine.refused(self._loop.boot)
         elif trouble.what == "source-gone":
+            self._reasons.told(self._loop.boot, LEFT_ALONE)
             self.machine.source_gone(self._loop.boot)
         self._act()
 
@@ -142,6 +180,7 @@ class UplinkDriver:
         """Notice a change of the host's own address. A few times a second."""
         connected = self.machine.state not in (State.RESOLVING, State.LOST)
         if connected and udp.source_gone(self._sock):
+            self._reasons.told(self._loop.boot, LEFT_ALONE)
             self.machine.source_gone(self._loop.boot)
             self._act()
 
@@ -151,6 +190,8 @@ class UplinkDriver:
         wipe(self._heartbeat)
 
     def _act(self) -> None:
+        if not self._begun:
+            return
         while actions := self.machine.actions():
             for action in actions:
                 self._do(action)
@@ -160,6 +201,10 @@ class UplinkDriver:
             if self._told in (State.UP, State.UNWATCHED) and self.machine.endpoint is not None:
                 self.path_mtu.measure(self.machine.endpoint)
         self._arm()
+
+    def _act_soon(self) -> None:
+        """In a turn of its own: by the time of this one a round trip may have taken no time."""
+        self._loop.call_in(SOON, self._act)
 
     def _on_spare(self) -> None:
         """Acks of targets that are not in use."""
@@ -223,10 +268,15 @@ class UplinkDriver:
             return  # it is lost like any datagram may be
         except OSError as error:
             self._failed(error)
+        else:
+            self._reasons.left(self._loop.boot)
+            self.machine.sent(self._loop.boot, heard=self._heard)
 
     def _failed(self, error: OSError) -> None:
         now = self._loop.boot
-        if error.errno == errno.ECONNREFUSED:
+        refused = error.errno == errno.ECONNREFUSED
+        self._reasons.told(now, REFUSED if refused else f"it cannot be reached: {error.strerror}")
+        if refused:
             self.machine.refused(now)
         elif error.errno in SOURCE_GONE:
             self.machine.source_gone(now)
@@ -258,22 +308,31 @@ class UplinkDriver:
             if family == socket.AF_INET6 or unpack_address(address).version == 4
         ]
         if endpoints:
+            self._reasons.resolved(target.host, "")
             self.machine.resolved(now, target, endpoints)
         else:
+            error = answer.error or "no usable address"
+            self._reasons.resolved(target.host, error)
             self.machine.resolve_failed(now, target)
             if self._limiter.allow(target.host, now) is not None:
                 event(
                     _log, logging.WARNING, "name-unresolved", service=self._name,
-                    host=target.host, error=answer.error or "no usable address",
+                    host=target.host, error=error,
                 )  # fmt: skip
-        self._act()
+        self._act_soon()
 
     def _tell(self) -> None:
-        level = logging.WARNING if self.machine.state is State.LOST else logging.INFO
-        event(
-            _log, level, f"uplink-{self.machine.state.value}", service=self._name,
-            endpoint=self.machine.endpoint,
-        )  # fmt: skip
+        """Log the new state. Who reads of a loss also reads that it is over."""
+        state, held = self.machine.state, None
+        if state not in (State.UP, State.UNWATCHED):
+            held = self._turns.allow(state, self._loop.boot)
+            self._telling = held is not None
+        if self._telling:
+            event(
+                _log, logging.WARNING if state is State.LOST else logging.INFO,
+                f"uplink-{state.value}", service=self._name, endpoint=self.machine.endpoint,
+                reason=self.reason or None, held_back=held or None,
+            )  # fmt: skip
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -7,12 +7,18 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.protocol.uplink_world import E1, E2, OUTSIDE, S1, S2, state_of, world
+from unit.protocol.uplink_world import E1, E2, OUTSIDE, S1, S2, perform, state_of, world
 
 from gateway.protocol.packet import Endpoint
 from gateway.protocol.probing import PROBE_INTERVAL, PROBE_JITTER
-from gateway.protocol.uplink import State, Uplink
+from gateway.protocol.uplink import FIRST_SILENCE, SHORTEST_SILENCE, State, Uplink
 from gateway.protocol.uplink_actions import Connect, Resolve, SendHeartbeat
+
+
+def beat(uplink: Uplink, now: float) -> None:
+    """What is due by now is done."""
+    uplink.advance(now)
+    perform(uplink, now)
 
 
 def test_it_registers_and_is_up() -> None:
@@ -137,24 +143,76 @@ def test_rtt_is_smoothed_and_only_taken_of_a_lone_heartbeat() -> None:
     uplink = Uplink((S1,), 10, keepalive=True, random=Random(1).random)
     uplink.start(0)
     uplink.resolved(0, S1, [E1])
+    perform(uplink, 0)
     uplink.ack(0.1, OUTSIDE)
-    uplink.advance(10)
+    beat(uplink, 10)
     uplink.ack(10.2, OUTSIDE)
 
     assert uplink.rtt == pytest.approx(0.1 + 0.1 / 8)
     assert uplink.rtt_last == pytest.approx(0.2)
 
-    uplink.advance(20)
-    uplink.advance(30)
+    beat(uplink, 20)
+    beat(uplink, 30)
     uplink.ack(30.1, OUTSIDE)
     assert uplink.rtt_last == pytest.approx(0.2), "which one was answered?"
 
     uplink.ack(30.2, OUTSIDE)
     assert uplink.rtt_last == pytest.approx(0.2), "none is outstanding"
 
-    uplink.advance(40)
+    beat(uplink, 40)
     uplink.ack(40.3, OUTSIDE)
     assert uplink.rtt_last == pytest.approx(0.3)
+
+
+def test_acks_that_nobody_listened_for_tell_no_rtt() -> None:
+    """They waited in the socket, for a worker that was not there yet, or not any more."""
+    uplink = Uplink((S1,), 10, keepalive=True, random=Random(1).random)
+    uplink.start(0)
+    uplink.resolved(0, S1, [E1])
+    perform(uplink, 0, heard=False)
+    uplink.ack(0.8, OUTSIDE)
+    assert uplink.rtt is None
+
+    beat(uplink, 10)
+    uplink.unheard()
+    uplink.ack(10.8, OUTSIDE)
+    assert uplink.rtt is None
+
+    beat(uplink, 20)
+    uplink.ack(20.1, OUTSIDE)
+    assert uplink.rtt == pytest.approx(0.1)
+
+
+def test_a_heartbeat_that_did_not_leave_is_not_counted() -> None:
+    it = world(ttl=1).start().run(2)
+    sent = it.uplink.heartbeats
+    it.unreachable = True
+
+    it.run(10)
+    assert it.uplink.heartbeats == sent
+    assert len(it.sent) > sent + 10
+
+
+def test_a_way_longer_than_three_short_periods_is_none_to_lose() -> None:
+    """GOST's own ttl may be as short; only the first ack takes its time."""
+    it = world(ttl=0.1, rtt=0.8).start().run(60)
+
+    assert state_of(it) == "up"
+    assert it.uplink.reconnects == 0
+    it.answering.clear()
+    it.run(0.85)
+    heard = it.uplink.last_ack
+    it.run(2)
+    assert state_of(it) == "lost"
+    assert it.uplink.state_since == pytest.approx(heard + SHORTEST_SILENCE)
+
+
+def test_a_first_ack_may_take_longer() -> None:
+    it = world(ttl=0.1, rtt=FIRST_SILENCE - 0.1).start().run(FIRST_SILENCE)
+    assert state_of(it) == "up"
+
+    it = world(ttl=0.1, answering=set(), resolve_time=0).start().run(FIRST_SILENCE + 1)
+    assert it.uplink.state_since == pytest.approx(100 + FIRST_SILENCE)
 
 
 def test_loss_is_of_the_last_twenty() -> None:
@@ -162,14 +220,32 @@ def test_loss_is_of_the_last_twenty() -> None:
     uplink.start(0)
     assert uplink.loss is None
     uplink.resolved(0, S1, [E1])
+    perform(uplink, 0)
     uplink.ack(0.1, OUTSIDE)
     for number in range(1, 40):
-        uplink.advance(number * 10)
+        beat(uplink, number * 10)
         if number % 2:
             uplink.ack(number * 10 + 0.1, OUTSIDE)
 
     assert uplink.loss == pytest.approx(0.5)
     assert uplink.state is State.UP
+
+
+def test_a_server_that_is_away_has_no_loss() -> None:
+    """Nor does what was lost with it count when it is back."""
+    it = world(ttl=1).start().run(5.5)
+    assert it.uplink.loss == 0
+    it.answering.clear()
+    it.run(10)
+    assert state_of(it) == "lost"
+    assert it.uplink.loss is None
+
+    it.answering.add(E1)
+    it.run(0.7)
+    assert state_of(it) == "up"
+    assert it.uplink.loss is None
+    it.run(5)
+    assert it.uplink.loss == 0
 
 
 def test_events_before_anything_was_sent_are_nothing() -> None:
@@ -219,6 +295,7 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(
                 case SendHeartbeat():
                     assert connected
                     sent.append((connected, now))
+                    uplink.sent(now)
                 case Connect(endpoint):
                     connected = endpoint
                 case Resolve(target):

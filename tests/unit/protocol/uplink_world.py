@@ -114,6 +114,7 @@ class World:
         if self.unreachable:
             self._later(0, self.uplink.source_gone)
         else:
+            self.uplink.sent(self.now)
             self._later(self.rtts.get(where, self.rtt), arrive)
 
     def _check(self, where: Endpoint) -> None:
@@ -144,6 +145,13 @@ def world(
     uplink = Uplink(targets, ttl, keepalive, random, selector, key)
     known = names if names is not None else {S1: [E1], S2: [E2]}
     return World(uplink, known, **{"answering": {E1, E2, E3}, **state})
+
+
+def perform(uplink: Uplink, now: float, *, heard: bool = True) -> None:
+    """Do what is asked, in a world where every heartbeat leaves and nothing comes back."""
+    for action in uplink.actions():
+        if isinstance(action, SendHeartbeat):
+            uplink.sent(now, heard=heard)
 
 
 def state_of(it: World) -> str:
