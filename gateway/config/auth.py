@@ -18,7 +18,7 @@ from gateway.config.model import PASSPHRASE_LIMIT, AutherSpec, Credential, Inter
 from gateway.config.nets import cannot_be_a_peer
 from gateway.config.option import nearest
 from gateway.config.places import Places, parse_places
-from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
+from gateway.config.tree import Entry, Node, Report, items_of
 from gateway.config.values import BadValueError, shown, text
 
 
@@ -87,8 +87,7 @@ def parse_authers(top: dict[str, Entry], report: Report) -> dict[str, Auther]:
     if "authers" not in top:
         return found
     for item in items_of(top["authers"].node, "authers", report):
-        entries = mapping_of(item, "authers", report)
-        shape.check_keys(entries, shape.AUTHER, "authers", report)
+        entries = shape.entries_of(item, shape.AUTHER, "authers", report)
         name = text(_scalar(entries, "name", "authers.name", report))
         if not name:
             report.error(item.place, "authers: an auther has no name")
@@ -125,10 +124,9 @@ def _add(auther: Auther, node: Node, report: Report) -> None:
 
 
 def _credential(node: Node, where: str, report: Report) -> Credential | None:
-    entries = mapping_of(node, where, report)
+    entries = shape.entries_of(node, shape.CREDENTIAL, where, report)
     if not entries:
         return None
-    shape.check_keys(entries, shape.CREDENTIAL, where, report)
     username = _username(entries, node, report)
     password = _password(entries, node, username or "", report)
     if username is None or password is None:

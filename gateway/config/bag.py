@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from gateway.config import shape
 from gateway.config.host_options import INTERFACE, SO_MARK
-from gateway.config.option import WHERE, Option, Section
+from gateway.config.option import WHERE, Option, Section, without_value
 from gateway.config.options import (
     OPTIONS,
     SECTIONS,
@@ -35,8 +35,8 @@ class Bag:
         """The place of the service."""
         self.report = report
         self.found: dict[str, Entry] = {}
-        self.misspelt: set[str] = set()
-        """Options that an unknown one was probably meant to be."""
+        self.unread: set[str] = set()
+        """Options that were said where or as they cannot be read, which is told elsewhere."""
 
     def has(self, option: Option[object]) -> bool:
         """Whether the option was given."""
@@ -101,12 +101,13 @@ def _items(node: Node, *, whole: bool) -> list[Node]:
 def gather(service: dict[str, Entry], place: str, report: Report) -> Bag:
     """The options of a service mapping at that place, from its three `metadata`."""
     bag = Bag(place, report)
+    bag.unread.update(_unread(service, place, report))
     given: dict[str, list[tuple[Section, Entry]]] = {}
     for section in SECTIONS:
         for entry in _metadata(service, section, report).values():
             option = find_option(entry.key)
             if option is None:
-                bag.misspelt.add(_unknown(entry, report))
+                bag.unread.add(_unknown(entry, report))
             elif option.standing != "used":
                 _tell_once(given, option, section, entry, report)
             elif entry.node.value is not None:
@@ -120,14 +121,30 @@ def gather(service: dict[str, Entry], place: str, report: Report) -> Bag:
     return bag
 
 
+def _unread(service: dict[str, Entry], place: str, report: Report) -> Iterator[str]:
+    """Options beside their `metadata`, in one that is no mapping, or unreadable in a URL."""
+    said = [key.rpartition(".")[2] for where, key in report.unread if where == place]
+    for section in SECTIONS:
+        holder = service if section == "service" else _inside(service, section)
+        whole = holder is None or ("metadata" in holder and _inside(holder, "metadata") is None)
+        said += [option.name for option in used_options() if whole and option.section == section]
+        said += [key for key in holder or () if key not in shape.SERVICE.lower]
+    yield from (option.name for key in said if (option := find_option(key)) is not None)
+
+
+def _inside(holder: dict[str, Entry], key: str) -> dict[str, Entry] | None:
+    """The mapping a key holds; None if it holds something else."""
+    node = holder[key].node if key in holder else Node(None, "")
+    return node.value if isinstance(node.value, dict) else {} if node.is_empty else None
+
+
 def _own_keys(service: dict[str, Entry], report: Report) -> Iterator[tuple[Option[object], Entry]]:
     """GOST's other way to say two of them: keys of the service itself."""
     if "interface" in service and not service["interface"].node.is_empty:
         yield INTERFACE, service["interface"]
     if "sockopts" not in service:
         return
-    found = mapping_of(service["sockopts"].node, "sockopts", report)
-    shape.check_keys(found, shape.SOCKOPTS, "sockopts", report)
+    found = shape.entries_of(service["sockopts"].node, shape.SOCKOPTS, "sockopts", report)
     if "mark" in found and not found["mark"].node.is_empty:
         yield SO_MARK, found["mark"]
 
@@ -149,10 +166,16 @@ def _unknown(entry: Entry, report: Report) -> str:
         advice = "write it in a file, as a key of handler, or ADDRESS:PASSWORD@ in a URL"
         report.error(entry.place, f"{entry.key}: is no option: {advice}")
         return ""
+    before, colon, _ = entry.key.partition(":")
+    if colon and (option := find_option(before)) is not None:
+        report.error(
+            entry.place, f"unknown option {before}:...: a blank is missing behind {before}:"
+        )
+        return option.name
     near = nearest_option(entry.key)
     names = ", ".join(option.name for option in used_options())
     hint = f"did you mean {near}?" if near else f"there are {names}"
-    report.error(entry.place, f"unknown option {entry.key}: {hint}")
+    report.error(entry.place, f"unknown option {without_value(entry.key)}: {hint}")
     return near
 
 

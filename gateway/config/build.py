@@ -10,6 +10,7 @@ from gateway.config.chain_model import RelaySpec
 from gateway.config.chains import Chains
 from gateway.config.checks import check_authers, check_relays, check_routers, check_services
 from gateway.config.collector import collector_at_rest
+from gateway.config.ends import as_meant
 from gateway.config.model import Config, Service
 from gateway.config.option import nearest
 from gateway.config.relays import build_relay, is_relay
@@ -42,14 +43,17 @@ def build(
     debug: bool = False,
 ) -> Config:
     """The checked configuration. Raises ConfigError with every problem of the report."""
-    top = mapping_of(tree, "the configuration", report)
+    if isinstance(tree.value, tuple):
+        report.error(tree.place, "the configuration: expected keys here: write services: first")
+        report.raise_errors()
+    top = shape.as_meant(mapping_of(tree, "the configuration", report), shape.TOP)
     shape.check_keys(top, shape.TOP, "", report)
     authers = parse_authers(top, report)
     routers = parse_routers(top, report)
     chains = Chains(top, report)
     built: list[Built] = []
     relays: list[tuple[RelaySpec, Entry | None]] = []
-    for node in _services(top, tree, report):
+    for node in map(as_meant, _services(top, tree, report)):
         if is_relay(node):
             relay = build_relay(node, authers, report)
             relays += [relay] if relay is not None else []
@@ -130,8 +134,7 @@ def _user(
 def _level(top: dict[str, Entry], report: Report) -> Level:
     if "log" not in top:
         return "info"
-    log = mapping_of(top["log"].node, "log", report)
-    shape.check_keys(log, shape.LOG, "log", report)
+    log = shape.entries_of(top["log"].node, shape.LOG, "log", report)
     if "level" not in log or log["level"].node.is_empty:
         return "info"
     value = log["level"].node.value

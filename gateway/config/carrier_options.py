@@ -12,7 +12,7 @@ from typing import Literal
 from gateway.config import values
 from gateway.config.chain_model import Options
 from gateway.config.kcp_metadata import kcp_of
-from gateway.config.option import Standing, nearest
+from gateway.config.option import Standing, nearest, without_value
 from gateway.config.shape import tell
 from gateway.config.tree import Entry, Report, Scalar
 from gateway.config.values import BadValueError
@@ -240,7 +240,10 @@ def options_of(carrier: str, end: End, given: Iterable[Entry], report: Report) -
             continue
         option = known.get(key) or known.get(key.removeprefix(f"{carrier}."))
         if option is None:
-            report.error(entry.place, f"unknown option {entry.key}: {_hint(key, carrier, known)}")
+            report.error(
+                entry.place,
+                f"unknown option {without_value(entry.key)}: {_hint(key, carrier, known)}",
+            )
         elif option.standing != "used":
             tell(entry, entry.key, option.standing, report)
         elif end not in option.ends:

@@ -41,9 +41,10 @@ class Chains:
         self._read: dict[str, ChainSpec | None] = {}
         self._hops: dict[str, Node] = {}
         self.places: dict[str, str] = {}
-        for key, found in (("chains", self._found), ("hops", self._hops)):
+        for key, found, known in (("chains", self._found, CHAIN), ("hops", self._hops, HOP)):
             for item in items_of(top[key].node, key, report) if key in top else ():
-                name = _name(mapping_of(item, key, report), key, item, report)
+                entries = shape.as_meant(mapping_of(item, key, report), known)
+                name = _name(entries, key, item, report)
                 if name in found:
                     report.error(item.place, f"{key}: {shown(name)} is there twice")
                 found.setdefault(name, item)
@@ -95,8 +96,7 @@ class Chains:
                 self._report.warn(node.place, f"chains: {shown(name)} is used by no service")
 
     def _chain(self, name: str, node: Node) -> ChainSpec | None:
-        entries = mapping_of(node, "chains", self._report)
-        shape.check_keys(entries, CHAIN, "chains", self._report)
+        entries = shape.entries_of(node, CHAIN, "chains", self._report)
         items = (
             items_of(entries["hops"].node, "chains.hops", self._report) if "hops" in entries else ()
         )
@@ -109,15 +109,14 @@ class Chains:
         return ChainSpec(name, tuple(hop for hop in hops if hop is not None), node.place)
 
     def _hop(self, node: Node, index: int) -> HopSpec | None:
-        entries = mapping_of(node, "hops", self._report)
+        entries = shape.entries_of(node, HOP, "hops", self._report)
         if "nodes" not in entries and "name" in entries:
             name = text(_scalar(entries["name"].node))
             if name not in self._hops:
                 self._report.error(node.place, f"hops: there is no hop {shown(name)}")
                 return None
             node = self._hops[name]
-            entries = mapping_of(node, "hops", self._report)
-        shape.check_keys(entries, HOP, "hops", self._report)
+            entries = shape.entries_of(node, HOP, "hops", self._report)
         items = items_of(entries["nodes"].node, "nodes", self._report) if "nodes" in entries else ()
         if not items:
             self._report.error(node.place, "hops: a hop has no nodes")
@@ -133,16 +132,9 @@ class Chains:
 
     def _node(self, node: Node, index: int, way: "_Way") -> NodeSpec | None:
         report = self._report
-        entries = mapping_of(node, "nodes", report)
-        shape.check_keys(entries, NODE, "nodes", report)
-        connector = (
-            mapping_of(entries["connector"].node, "connector", report)
-            if ("connector" in entries)
-            else {}
-        )
-        dialer = mapping_of(entries["dialer"].node, "dialer", report) if "dialer" in entries else {}
-        shape.check_keys(connector, CONNECTOR, "connector", report)
-        shape.check_keys(dialer, DIALER, "dialer", report)
+        entries = shape.entries_of(node, NODE, "nodes", report)
+        connector = _section(entries, "connector", CONNECTOR, report)
+        dialer = _section(entries, "dialer", DIALER, report)
         carrier = _kinds(connector, dialer, node, report)
         if carrier is None:
             return None
@@ -203,12 +195,10 @@ def _way(
     """What a hop or a node says of it, by its own keys or in `metadata`; else what is around."""
     own = Values(entries, where, place, report)
     more = Values(metadata, f"{where}.metadata", place, report)
-    sockopts = (
-        mapping_of(entries["sockopts"].node, f"{where}.sockopts", report)
-        if "sockopts" in entries
-        else {}
-    )
-    shape.check_keys(sockopts, shape.SOCKOPTS, f"{where}.sockopts", report)
+    sockopts: dict[str, Entry] = {}
+    if "sockopts" in entries:
+        found = entries["sockopts"].node
+        sockopts = shape.entries_of(found, shape.SOCKOPTS, f"{where}.sockopts", report)
     mark = ranged(0, MARK_LIMIT)
     said = more.get("interface", addresses.device, around.interface)
     marked = more.get("so_mark", mark, around.mark)
@@ -233,8 +223,7 @@ def user_of(end: dict[str, Entry], where: str, report: Report) -> RelayUser | No
         place = end["auth"].place
         report.error(place, f"{where}.auth: empty: write a username and a password")
         return None
-    found = mapping_of(end["auth"].node, f"{where}.auth", report)
-    shape.check_keys(found, AUTH, f"{where}.auth", report)
+    found = shape.entries_of(end["auth"].node, AUTH, f"{where}.auth", report)
     given = Values(found, f"{where}.auth", end["auth"].place, report)
     username, password = given.secret("username"), given.secret("password")
     if max(len(username), len(password)) > MOST_BYTES:
@@ -243,6 +232,12 @@ def user_of(end: dict[str, Entry], where: str, report: Report) -> RelayUser | No
         )
         return None
     return RelayUser(username, password)
+
+
+def _section(
+    entries: dict[str, Entry], key: str, known: shape.Shape, report: Report
+) -> dict[str, Entry]:
+    return shape.entries_of(entries[key].node, known, key, report) if key in entries else {}
 
 
 def _kinds(

@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from gateway.config import addresses, host_options, shape
 from gateway.config.bag import Bag
 from gateway.config.model import Selector, Target
@@ -31,38 +33,63 @@ _SELECTOR_OPTIONS = (host_options.STRATEGY, host_options.MAX_FAILS, host_options
 def ends(
     entries: dict[str, Entry], node: Node, report: Report
 ) -> tuple[dict[str, Entry] | None, dict[str, Entry] | None]:
-    """Handler and listener, both None if this is no TUN service."""
+    """Handler and listener, both None if this is no TUN service.
+
+    One that has no type, or a misspelt one, is reported and taken for ours.
+    """
     handler, of_handler = _end(entries, "handler", node, report)
     listener, of_listener = _end(entries, "listener", node, report)
     kinds = (of_handler.value, of_listener.value)
     if kinds != (None, None) and "tun" not in kinds:
         words = (str(of_handler.value or "auto"), str(of_listener.value or "tcp"))
         near = meant(words[0])
-        if near:
+        if not near:
+            report.refuse(node.place, f"a service of {shown(words[0])} over {shown(words[1])}")
+            return None, None
+        if near != "tun":
             word = shown(words[0])
             report.error(of_handler.place, f"handler.type: unknown type {word}: write {near}")
             return None, None
-        report.refuse(node.place, f"a service of {shown(words[0])} over {shown(words[1])}")
-        return None, None
     for end, kind in (("handler", of_handler), ("listener", of_listener)):
+        word = str(kind.value or "")
         if kind.value is None:
             report.error(kind.place, f"{end}.type: missing: write tun")
-        elif kind.value != "tun":
-            word = shown(str(kind.value))
-            report.error(kind.place, f"{end}.type: {word} cannot be with tun: write tun")
-    return (handler, listener) if kinds == ("tun", "tun") else (None, None)
+        elif meant(word) == "tun" != word:
+            report.error(kind.place, f"{end}.type: unknown type {shown(word)}: write tun")
+        elif word != "tun":
+            report.error(kind.place, f"{end}.type: {shown(word)} cannot be with tun: write tun")
+    return handler, listener
 
 
 def _end(
     entries: dict[str, Entry], end: str, node: Node, report: Report
 ) -> tuple[dict[str, Entry], Node]:
     """The mapping of one end, and its type in lower case; None is none."""
-    inner = mapping_of(entries[end].node, end, report) if end in entries else {}
-    kind = inner["type"].node if "type" in inner else Node(None, node.place)
+    found = entries.get(end)
+    if found is None:
+        return {}, Node(None, node.place)
+    if not (isinstance(found.node.value, dict) or found.node.is_empty):
+        report.error(found.node.place, f"{end}: expected a mapping here: write type: tun under it")
+        return {}, Node("tun", found.place)
+    inner = mapping_of(found.node, end, report)
+    kind = inner["type"].node if "type" in inner else Node(None, found.place)
     if isinstance(kind.value, dict | tuple):
         report.error(kind.place, f"{end}.type: expected one value: write tun")
         return inner, Node("tun", kind.place)
     return inner, Node(text(kind.value).lower() or None, kind.place)
+
+
+def as_meant(node: Node) -> Node:
+    """A service whose misspelt keys are under the names they were meant to have."""
+    if not isinstance(node.value, dict):
+        return node
+    entries = shape.as_meant(node.value, shape.SERVICE)
+    for end, known in (("handler", shape.HANDLER), ("listener", shape.LISTENER)):
+        inner = entries[end].node if end in entries else node
+        if inner is not node and isinstance(inner.value, dict):
+            meant_ = Node(shape.as_meant(inner.value, known), inner.place)
+            entries = {**entries, end: replace(entries[end], node=meant_)}
+    return replace(node, value=entries)
 
 
 def read_listen(entries: dict[str, Entry], node: Node, report: Report) -> tuple[str, int]:
@@ -113,26 +140,35 @@ def targets_of(
     """
     if "forwarder" not in entries:
         return (), Role.SERVER
-    forwarder = mapping_of(entries["forwarder"].node, "forwarder", report)
-    shape.check_keys(forwarder, shape.FORWARDER, "forwarder", report)
+    forwarder = shape.entries_of(entries["forwarder"].node, shape.FORWARDER, "forwarder", report)
     nodes: tuple[Node, ...] = ()
     if "nodes" in forwarder:
         nodes = items_of(forwarder["nodes"].node, "forwarder.nodes", report)
+        if forwarder["nodes"].node.is_empty:
+            told = "empty, so this is a server: write the targets of a client, or leave it out"
+            report.warn(forwarder["nodes"].place, f"forwarder.nodes: {told}")
     targets: dict[tuple[str, int], Target] = {}
     for node in nodes:
-        inner = mapping_of(node, "forwarder.nodes", report)
-        shape.check_keys(inner, shape.NODE, "forwarder.nodes", report)
+        if not isinstance(node.value, dict):
+            report.error(node.place, f"forwarder.nodes: {_no_node(node)}")
+            continue
+        inner = shape.entries_of(node, shape.NODE, "forwarder.nodes", report)
         found = inner["addr"].node if "addr" in inner else Node(None, node.place)
         target = _read_target(found, report, chained=chained)
-        if target is None:
+        target = _described(target or Target("", 0), inner, report)
+        if not target.port:
             continue
-        target = _described(target, inner, report)
         key = (target.host, target.port)
         if key in targets:
             report.warn(found.place, f"target: {target.host}:{target.port} is there twice")
         targets.setdefault(key, target)
         report.origins.setdefault((place, "target", *map(str, key)), found.place)
     return tuple(targets.values()), Role.CLIENT if nodes else Role.SERVER
+
+
+def _no_node(node: Node) -> str:
+    addr = "HOST:PORT" if isinstance(node.value, dict | tuple | None) else shown(node.value)
+    return f"expected a mapping here: write addr: {addr}"
 
 
 def _read_target(found: Node, report: Report, *, chained: bool) -> Target | None:
@@ -160,9 +196,11 @@ def _target(value: str, *, chained: bool) -> Target:
 def _described(target: Target, node: dict[str, Entry], report: Report) -> Target:
     """The target with the name and the metadata of its node."""
     name = Values(node, "forwarder.nodes", "", report).get("name", printable, "")
-    found = mapping_of(node["metadata"].node, "metadata", report) if "metadata" in node else {}
-    shape.check_keys(found, shape.NODE_METADATA, "forwarder.nodes.metadata", report)
-    metadata = Values(found, "forwarder.nodes.metadata", "", report)
+    where = "forwarder.nodes.metadata"
+    found: dict[str, Entry] = {}
+    if "metadata" in node:
+        found = shape.entries_of(node["metadata"].node, shape.NODE_METADATA, where, report)
+    metadata = Values(found, where, "", report)
     return Target(
         target.host,
         target.port,
@@ -176,7 +214,7 @@ def selector_of(entries: dict[str, Entry], bag: Bag, report: Report) -> Selector
     """Which target is used. What stands in `metadata` counts where the selector has nothing."""
     forwarder: dict[str, Entry] = {}
     if "forwarder" in entries and isinstance(entries["forwarder"].node.value, dict):
-        forwarder = entries["forwarder"].node.value
+        forwarder = shape.as_meant(entries["forwarder"].node.value, shape.FORWARDER)
     return read_selector(forwarder, bag, report)
 
 
@@ -184,8 +222,7 @@ def read_selector(holder: dict[str, Entry], bag: Bag | None, report: Report) -> 
     """The `selector` of a forwarder or a hop; without it what the bag has, or defaults."""
     found: dict[str, Entry] = {}
     if "selector" in holder:
-        found = mapping_of(holder["selector"].node, "selector", report)
-    shape.check_keys(found, shape.SELECTOR, "selector", report)
+        found = shape.entries_of(holder["selector"].node, shape.SELECTOR, "selector", report)
     given = Values(found, "selector", "", report)
     default = Selector()
     strategy = given.get("strategy", host_options.strategy, _said(bag, host_options.STRATEGY))

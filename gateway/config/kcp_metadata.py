@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 
 from gateway.config.chain_model import Options
-from gateway.config.option import nearest
+from gateway.config.option import nearest, without_value
 from gateway.config.tree import Entry, Report
 from gateway.protocol.kcp_options import KcpOptions, kcp_options
 
@@ -32,7 +32,7 @@ def kcp_of(
             near = nearest(f"kcp.{name}", list(_NAMES))
             hint = f"did you mean {near}?" if near else f"there are {', '.join(_NAMES)}"
             hint = known_hint(name, "kcp") or hint
-            report.error(entry.place, f"unknown option {entry.key}: {hint}")
+            report.error(entry.place, f"unknown option {without_value(entry.key)}: {hint}")
         elif isinstance(entry.node.value, dict | tuple):
             report.error(entry.place, f"{entry.key}: expected one value")
         elif name != "backlog":

@@ -59,6 +59,12 @@ def nearest(word: str, names: list[str]) -> str:
     return spelled[found[0]] if found else ""
 
 
+def without_value(key: str) -> str:
+    """A key for messages: where the blank behind a colon is missing, a secret may follow."""
+    before, colon, _ = key.partition(":")
+    return f"{before}:..." if colon else key
+
+
 def meant(kind: str) -> str:
     """The kind of service a word is like; "" if it is none of ours, or a word of GOST's."""
     return "" if kind == "tungo" else nearest(kind, ["tun", "relay"])

@@ -25,7 +25,7 @@ from gateway.config.model import (
     public_url,
 )
 from gateway.config.section import Values
-from gateway.config.tree import Entry, Report, Scalar, mapping_of
+from gateway.config.tree import Entry, Report, Scalar
 from gateway.config.values import (
     BadValueError,
     boolean,
@@ -87,8 +87,7 @@ def _section(
     if key not in entries or entries[key].node.is_empty:
         return None
     name = f"{where}.{key}"
-    found = mapping_of(entries[key].node, name, report)
-    shape.check_keys(found, known, name, report)
+    found = shape.entries_of(entries[key].node, known, name, report)
     return Values(found, name, entries[key].place, report) if found else None
 
 

@@ -107,10 +107,10 @@ def _patience(value: Scalar) -> float:
 
 
 def _forwarder(entries: dict[str, Entry], report: Report) -> dict[str, Entry]:
-    return (
-        mapping_of(entries["forwarder"].node, "forwarder", report)
-        if ("forwarder" in entries)
-        else {}
+    if "forwarder" not in entries:
+        return {}
+    return shape.as_meant(
+        mapping_of(entries["forwarder"].node, "forwarder", report), shape.FORWARDER
     )
 
 

@@ -14,7 +14,7 @@ from gateway.config.option import nearest
 from gateway.config.outer import said
 from gateway.config.places import parse_places
 from gateway.config.section import Values
-from gateway.config.tree import Entry, Node, Report, Scalar, items_of, mapping_of
+from gateway.config.tree import Entry, Node, Report, Scalar, items_of
 from gateway.config.values import shown, text
 
 
@@ -34,8 +34,7 @@ def parse_routers(top: dict[str, Entry], report: Report) -> dict[str, Router]:
     if "routers" not in top:
         return found
     for item in items_of(top["routers"].node, "routers", report):
-        entries = mapping_of(item, "routers", report)
-        shape.check_keys(entries, shape.ROUTER, "routers", report)
+        entries = shape.entries_of(item, shape.ROUTER, "routers", report)
         router = _router(item, entries, report)
         name = router.spec.name
         if not name:
@@ -82,10 +81,9 @@ def _router(item: Node, entries: dict[str, Entry], report: Report) -> Router:
 
 
 def _route(node: Node, report: Report) -> Route | None:
-    entries = mapping_of(node, "routers.routes", report)
+    entries = shape.entries_of(node, shape.ROUTER_ROUTE, "routers.routes", report)
     if not entries:
         return None
-    shape.check_keys(entries, shape.ROUTER_ROUTE, "routers.routes", report)
     values = Values(entries, "routers.routes", node.place, report)
     older = values.get("net", _destination, None)
     network = values.get("dst", _destination, older)

@@ -20,8 +20,6 @@ from gateway.config.model import (
     Target,
 )
 from gateway.config.nets import within
-from gateway.config.option import Option
-from gateway.config.options import find_option
 from gateway.config.routers import Router
 from gateway.config.routes import routed_of, routes_of
 from gateway.config.tree import Entry, Node, Report, mapping_of
@@ -77,7 +75,7 @@ def build_service(
     near = host if role is Role.SERVER else ""
     bag = gather(entries, node.place, report)
     check_side(bag, role)
-    nets = _nets(bag, node)
+    nets = _nets(bag, entries["listener"].place if "listener" in entries else node.place)
     _check_targets(bag, nets, targets)
     admitted = _admitted(handler, authers, nets, role, report)
     service = Service(
@@ -139,7 +137,10 @@ def _trace(
 
 def _name(entries: dict[str, Entry], report: Report) -> str:
     value = entries["name"].node.value if "name" in entries else None
-    if value is None or isinstance(value, dict | tuple):
+    if value is None:
+        return ""
+    if isinstance(value, dict | tuple):
+        report.error(entries["name"].node.place, "name: expected one value, the service's name")
         return ""
     try:
         return printable(value)
@@ -148,13 +149,13 @@ def _name(entries: dict[str, Entry], report: Report) -> str:
         return ""
 
 
-def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
+def _nets(bag: Bag, place: str) -> tuple[Interface, ...]:
     nets = bag.many(options.NET)
     if not bag.has(options.NET):
-        if options.NET.name in bag.misspelt or _unread(options.NET, bag, node):
+        if options.NET.name in bag.unread:
             return ()
         advice = "write this host's address in the tunnel, for example net=192.168.123.1/24"
-        bag.report.error(node.place, f"net: missing: {advice}")
+        bag.report.error(place, f"net: missing: {advice}")
         return ()
     if not nets and bag.found["net"].node.is_empty:
         bag.complain(options.NET, '"" has no address: write for example 192.168.123.1/24')
@@ -169,14 +170,6 @@ def _nets(bag: Bag, node: Node) -> tuple[Interface, ...]:
             elif within(net.network, earlier.network) or within(earlier.network, net.network):
                 bag.warn(options.NET, f"{net} and {earlier}: one network is part of the other")
     return nets
-
-
-def _unread(option: Option[object], bag: Bag, node: Node) -> bool:
-    """Whether a URL has the option, with a value that was complained of already."""
-    return any(
-        place == node.place and find_option(key.rpartition(".")[2]) is option
-        for place, key in bag.report.unread
-    )
 
 
 def _check_targets(bag: Bag, nets: tuple[Interface, ...], targets: tuple[Target, ...]) -> None:

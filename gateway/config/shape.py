@@ -5,9 +5,9 @@ or named in a warning where leaving it out changes nothing; never passed over in
 silence. An empty value says nothing and is let through.
 """
 
-from gateway.config.option import WHERE, Standing, nearest
+from gateway.config.option import WHERE, Standing, nearest, without_value
 from gateway.config.options import find_option
-from gateway.config.tree import Entry, Report
+from gateway.config.tree import Entry, Node, Report, mapping_of
 
 
 class Shape(dict[str, Standing]):
@@ -78,12 +78,44 @@ def check_keys(entries: dict[str, Entry], shape: Shape, where: str, report: Repo
     """Report every key of a mapping that we do not act on. `where` is "" at the top."""
     prefix = f"{where}." if where else ""
     for key, entry in entries.items():
-        name = prefix + entry.key
         standing = shape.lower.get(key)
-        if standing is None:
-            report.error(entry.place, f"unknown key {name}: {_advice(entry.key, shape, where)}")
+        if standing is None or entry.key.lower() != key:
+            name = prefix + without_value(entry.key)
+            report.error(entry.place, f"unknown key {name}: {_advice(entry.key, shape)}")
         else:
-            tell(entry, name, standing, report)
+            tell(entry, prefix + entry.key, standing, report)
+
+
+def entries_of(node: Node, shape: Shape, where: str, report: Report) -> dict[str, Entry]:
+    """The entries of a mapping as they were meant; those we do not act on are reported."""
+    entries = as_meant(mapping_of(node, where, report), shape)
+    check_keys(entries, shape, where, report)
+    return entries
+
+
+def as_meant(entries: dict[str, Entry], shape: Shape) -> dict[str, Entry]:
+    """The entries, a misspelt one under the name it was probably meant to have.
+
+    So what is in it is looked at too, and nothing is said to be missing. `check_keys`
+    reports it by the name it was written with.
+    """
+    if entries.keys() <= shape.lower.keys():
+        return entries
+    found: dict[str, Entry] = {}
+    for key, entry in entries.items():
+        near, meant = _meant(entry, shape) if key not in shape.lower else ("", entry)
+        free = shape.lower.get(near) == "used" and near not in (entries.keys() | found.keys())
+        found[near if free else key] = meant if free else entry
+    return found
+
+
+def _meant(entry: Entry, shape: Shape) -> tuple[str, Entry]:
+    """The key that an unknown one is like, in lower case, and its entry; "" if there is none."""
+    before, colon, value = entry.key.partition(":")
+    if colon and entry.node.is_empty:
+        return before.lower(), Entry(entry.key, entry.place, Node(value, entry.place))
+    near = "" if _elsewhere(entry.key, shape) else nearest(entry.key, list(shape))
+    return near.lower(), entry
 
 
 def tell(entry: Entry, name: str, standing: Standing, report: Report) -> None:
@@ -98,12 +130,28 @@ def tell(entry: Entry, name: str, standing: Standing, report: Report) -> None:
         report.refuse(entry.place, name)
 
 
-def _advice(key: str, shape: Shape, where: str) -> str:
-    if key.lower() in WHO_MAY_JOIN and shape in (SERVICE, LISTENER):
-        return f"{key.lower()} is a key of handler"
-    option = find_option(key)
-    if option is not None and where not in ("", "log"):
-        return f"{option.name} belongs in {WHERE[option.section]}"
+def _advice(key: str, shape: Shape) -> str:
+    if elsewhere := _elsewhere(key, shape):
+        return elsewhere
     used = [name for name, standing in shape.items() if standing == "used"]
     near = nearest(key, list(shape))
     return f"did you mean {near}?" if near else f"there are {', '.join(used)}"
+
+
+def _elsewhere(key: str, shape: Shape) -> str:
+    """Where a key belongs that is known in another place; "" if there is none."""
+    if key.lower() in WHO_MAY_JOIN and shape in (SERVICE, LISTENER):
+        return f"{key.lower()} is a key of handler"
+    before, colon, _ = key.partition(":")
+    if colon and before.lower() in shape.lower:
+        return f"a blank is missing behind {before}:"
+    if key.lower() == "type" and shape is SERVICE:
+        return "type is a key of handler, and of listener"
+    if key.lower() in FORWARDER.lower and shape is SERVICE:
+        return f"{key.lower()} is a key of forwarder"
+    if shape is TOP and key.lower() in SERVICE.lower:
+        return f"{key.lower()} is a key of a service: write it under services"
+    option = find_option(key)
+    if option is not None and any(shape is each for each in (SERVICE, HANDLER, LISTENER)):
+        return f"{option.name} belongs in {WHERE[option.section]}"
+    return ""

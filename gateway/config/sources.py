@@ -221,7 +221,9 @@ def _name_of(service: Node) -> str:
     if not isinstance(service.value, dict) or "name" not in service.value:
         return ""
     node = service.value["name"].node
-    return "" if node.is_empty or isinstance(node.value, dict | tuple) else str(node.value)
+    if isinstance(node.value, dict | tuple):
+        return "" if node.is_empty else "one that will be refused"
+    return "" if node.is_empty else str(node.value)
 
 
 def _with_name(service: Node, names: Iterator[str]) -> Node:

@@ -6,7 +6,7 @@ from gateway.config import shape
 from gateway.config.chain_model import ClientTlsSpec, ServerTlsSpec
 from gateway.config.option import nearest
 from gateway.config.section import Values
-from gateway.config.tree import Entry, Report, Scalar, items_of, mapping_of
+from gateway.config.tree import Entry, Report, Scalar, items_of
 from gateway.config.values import BadValueError, boolean, printable, shown, text
 
 CLIENT = shape.of("certFile keyFile caFile secure serverName pin options")
@@ -85,12 +85,10 @@ def refuse_tls(end: dict[str, Entry], name: str, carrier: str, report: Report) -
 def _sections(
     end: dict[str, Entry], where: str, known: shape.Shape, report: Report
 ) -> tuple[dict[str, Entry], dict[str, Entry]]:
-    found = mapping_of(end["tls"].node, where, report) if "tls" in end else {}
-    shape.check_keys(found, known, where, report)
+    found = shape.entries_of(end["tls"].node, known, where, report) if "tls" in end else {}
     options: dict[str, Entry] = {}
     if "options" in found:
-        options = mapping_of(found["options"].node, f"{where}.options", report)
-        shape.check_keys(options, OPTIONS, f"{where}.options", report)
+        options = shape.entries_of(found["options"].node, OPTIONS, f"{where}.options", report)
     return found, options
 
 

@@ -33,6 +33,19 @@ _BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})", re.ASCII)
 
 
+_ADVICE = (
+    ("expected the node content, but found ':'",
+     """: between brackets a value like ":8421" needs quotes"""),
+    ("mapping values are not allowed here",
+     ": a blank may be missing behind a ':' before, or quotes around a value with ': ' in it"),
+    ("expected <block end>", ": the line is not indented as those around it"),
+    ("found character", ": a value that begins with it needs quotes"),
+    ("expected alphabetic or numeric character", ": a value that begins with * or & needs quotes"),
+    ("found unexpected end of stream", ": a quote is opened and not closed"),
+)  # fmt: skip
+"""What to do about some problems of YAML, by how PyYAML's sentences begin."""
+
+
 def parse_yaml(text: str, source: str, report: Report) -> Node:
     """The tree of one YAML document; an empty one is an empty mapping.
 
@@ -293,7 +306,8 @@ def _broken(source: str, loader: _Loader | None, error: yaml.MarkedYAMLError) ->
         problem = error.problem or error.context or "it cannot be read"
         if problem.startswith("but "):
             problem = f"{error.context} {problem}"
-        return f"{place}: not YAML: {' '.join(problem.split())}"
+        advice = next((advice for start, advice in _ADVICE if problem.startswith(start)), "")
+        return f"{place}: not YAML: {' '.join(problem.split())}{advice}"
     place = f"{source}:{mark.line + 1}:{tabs[0] + 1}"
     if isinstance(error, _TabError):
         return (

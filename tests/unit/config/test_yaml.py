@@ -95,7 +95,38 @@ def test_what_has_no_place(text, line):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a: b: c", "g:1:5: not YAML: mapping values are not allowed here"),
+        (
+            "a: b: c",
+            (
+                "g:1:5: not YAML: mapping values are not allowed here: a blank may be missing "
+                "behind a ':' before, or quotes around a value with ': ' in it"
+            ),
+        ),
+        (
+            "a: @b",
+            (
+                "g:1:4: not YAML: found character '@' that cannot start any token: a value that "
+                "begins with it needs quotes"
+            ),
+        ),
+        (
+            "a: *:8421",
+            (
+                "g:1:5: not YAML: expected alphabetic or numeric character, but found ':': a value "
+                "that begins with * or & needs quotes"
+            ),
+        ),
+        (
+            "a:\n  b: 1\n c: 2",
+            (
+                "g:3:2: not YAML: expected <block end>, but found '<block mapping start>': the "
+                "line is not indented as those around it"
+            ),
+        ),
+        (
+            'a: "b',
+            "g:1:6: not YAML: found unexpected end of stream: a quote is opened and not closed",
+        ),
         ("a: [1", "g:1:6: not YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "a: 1\n---\nb: 2",
