@@ -57,13 +57,14 @@ static inline void see_message(const struct msghdr *m)
 }
 
 /* Bytes of `failures`, one for each message that is tried: the errors in their order. */
-enum { OK = 0, BUFFER_FULL = 198, NO_BUFFERS, REFUSED, INTERRUPTED, NO_IO, TOO_LONG, NOT_VALID,
-       NOT_PERMITTED, NO_NETWORK, NO_HOST, NOT_SUPPORTED };
+enum { OK = 0, BUFFER_FULL = 195, NO_BUFFERS, REFUSED, INTERRUPTED, NO_IO, TOO_LONG, NOT_VALID,
+       NOT_PERMITTED, NO_NETWORK, NO_HOST, NOT_SUPPORTED, NO_ADDRESS, NO_DEVICE };
 
 static inline bool fails(void)
 {
-    static const int errors[] = {EAGAIN,   ENOBUFS, ECONNREFUSED, EINTR,       EIO,       EMSGSIZE,
-                                 EINVAL,   EPERM,   ENETUNREACH,  EHOSTUNREACH, EOPNOTSUPP};
+    static const int errors[] = {EAGAIN,      ENOBUFS,      ECONNREFUSED, EINTR,         EIO,
+                                 EMSGSIZE,    EINVAL,       EPERM,        ENETUNREACH,
+                                 EHOSTUNREACH, EOPNOTSUPP, EADDRNOTAVAIL, ENODEV};
     uint8_t byte = take8(&failures);
 
     if (byte < 0xc0)
