@@ -38,6 +38,7 @@ class Client:
     def up(self) -> None:
         self.machine.start(0.0)
         self.machine.resolved(0.0, TARGET, [object()])  # type: ignore[list-item]
+        self.machine.sent(0.0)
         self.machine.ack(0.1, bytes(16))
 
     def sent(self) -> list[Advertisement]:
