@@ -8,15 +8,20 @@ A death is noticed by its pidfd in the same turn. What a child shared lives on i
 supervisor (descriptors, rings, counters), so a successor goes on where it stopped; it
 is forked only after the former one was reaped (I1). Dying too often ends the program;
 a bridge that does is replaced more and more slowly instead, since the trouble of one carrier
-must not end services that do without it. A child whose pulse stops for long is told to
+must not end services that do without it.
+
+A host may have no room for a process, or no descriptor, for a while. The fork then leaves
+nothing behind and is tried again after a pause, for as long as it takes: nobody died of it, and
+the service goes on with the children it has, degraded. At a start, which nobody would miss, it
+is an error.
+
+A child whose pulse stops for long is told to
 dump its stack (SIGABRT), then killed. So is at once who sends what is no message, or
 what cannot be true: `Spec.on_message` may raise ChannelGarbledError. A child that was taken
-over must not end the supervisor. Nor must a host that has no room for a process or no
-descriptor for a while: the fork leaves nothing behind and is tried again after a pause.
+over must not end the supervisor.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -28,7 +33,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Literal
 
-from gateway.errors import CrashLoop, HostError
+from gateway.errors import NO_ROOM, CrashLoop, NoRoomError, remedy
 from gateway.fastpath.counters import Page
 from gateway.linux.channel import (
     ChannelClosedError,
@@ -38,7 +43,7 @@ from gateway.linux.channel import (
 )
 from gateway.linux.process import exit_text
 from gateway.linux.shared import Arena
-from gateway.log import event, get_logger
+from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.messages import FromChild, Ready, Snapshot, SnapshotPlease, Stop
 from gateway.supervisor.feed import Feed
 from gateway.supervisor.forking import fork
@@ -62,11 +67,8 @@ ABORT_PATIENCE = 2.0
 WATCH_INTERVAL = 0.5
 FORK_PAUSE = 2.0
 """Seconds until the next attempt where the host has no room for a process."""
-NO_DESCRIPTORS = {
-    errno.EMFILE: "raise the limit (ulimit -n, LimitNOFILE= of the unit)",
-    errno.ENFILE: "raise fs.file-max",
-}
-"""What to do at the start, where nobody would miss a child that waits for descriptors."""
+LOG_INTERVAL = 60.0
+"""Seconds between two words in the log about one child that cannot be replaced."""
 STOP_PATIENCE = 2.0
 MESSAGES_PER_TURN = 64
 
@@ -120,6 +122,8 @@ class Member:
     life: Running | None = None
     restarts: int = 0
     last_exit: str = ""
+    hindrance: str = ""
+    """Why there is no successor yet, if the host has no room for one."""
     deaths: deque[float] = field(default_factory=deque)
     stopping: bool = False
 
@@ -162,10 +166,11 @@ class Children:
         self._loop = loop
         self._forget = forget
         self._looked = loop.now
+        self._limiter = RateLimiter(LOG_INTERVAL)
         loop.call_every(WATCH_INTERVAL, self._watch_pulses)
 
     def start(self, spec: Spec) -> Member:
-        """Fork a new child and keep it alive from now on. HostError without descriptors."""
+        """Fork a new child and keep it alive from now on. NoRoomError where there is none."""
         member = Member(spec)
         self.members.append(member)
         self._fork(member, first=True)
@@ -190,11 +195,17 @@ class Children:
         try:
             life = self._begin(member.spec)
         except OSError as error:
-            if first and error.errno in NO_DESCRIPTORS:
-                raise HostError(_no_descriptors(member.spec, error)) from None
-            self._missed(member, f"could not be forked: {error.strerror}", FORK_PAUSE)
+            if error.errno not in NO_ROOM:
+                self._missed(member, f"could not be forked: {error.strerror}", FORK_PAUSE)
+            elif first:
+                raise NoRoomError(_no_room(member.spec, error)) from None
+            else:
+                self._wait(member, error)
             return
         member.life = life
+        if member.hindrance:
+            member.hindrance = ""
+            _tell(logging.INFO, "child-replaced", member)
         life.feed.refresh()
         self._loop.watch(life.pidfd, lambda _: self._on_death(member, life))
         self._watch_channel(member, life)
@@ -266,14 +277,7 @@ class Children:
     def _on_message(self, member: Member, life: Running, message: FromChild) -> None:
         if isinstance(message, Ready):
             life.ready = True
-            event(
-                _log,
-                logging.DEBUG,
-                "child-ready",
-                child=member.spec.name,
-                service=member.spec.service or None,
-                pid=message.pid,
-            )
+            _tell(logging.DEBUG, "child-ready", member, pid=message.pid)
             member.spec.on_ready()
             return
         if isinstance(message, SnapshotPlease):
@@ -307,21 +311,23 @@ class Children:
         paced = member.spec.kind in PACED
         if paced:
             pause = max(pause, pace(member.lately(now)))
-        event(
-            _log,
-            logging.ERROR,
-            "child-died",
-            child=member.spec.name,
-            service=member.spec.service or None,
-            reason=reason,
-            again_in=round(pause, 1) or None,
-        )
+        _tell(logging.ERROR, "child-died", member, reason=reason, again_in=round(pause, 1) or None)
         if member.loops(now) and not paced:
             raise CrashLoop(
                 f"{member.spec.service} {member.spec.name} died {len(member.deaths)} times within "
                 f"{RESTART_PERIOD:.0f} s, the last time: {reason}"
             )
         self._loop.call_in(pause, lambda: self._replace(member))
+
+    def _wait(self, member: Member, error: OSError) -> None:
+        member.hindrance = f"could not be forked: {error.strerror}"
+        held = self._limiter.allow((member.spec.service, member.spec.name), self._loop.now)
+        if held is not None:
+            _tell(
+                logging.ERROR, "child-missing", member, reason=member.hindrance,
+                again_in=FORK_PAUSE, text=remedy(error), held_back=held or None,
+            )  # fmt: skip
+        self._loop.call_in(FORK_PAUSE, lambda: self._replace(member))
 
     def _replace(self, member: Member) -> None:
         if member.life is None and not member.stopping:
@@ -335,14 +341,7 @@ class Children:
                 continue
             if member.life.abort_at is None:
                 member.life.abort_at = self._loop.now
-                event(
-                    _log,
-                    logging.ERROR,
-                    "child-stuck",
-                    child=member.spec.name,
-                    service=member.spec.service or None,
-                    seconds=age,
-                )
+                _tell(logging.ERROR, "child-stuck", member, seconds=age)
                 self._kill(member, signal.SIGABRT)
             elif self._loop.now - member.life.abort_at >= ABORT_PATIENCE:
                 self._kill(member, signal.SIGKILL)
@@ -367,10 +366,14 @@ def pace(deaths: int) -> float:
     return 0.0 if deaths < 2 else min(LONGEST_PACE, SHORTEST_PACE * 2.0 ** min(deaths - 2, 16))
 
 
-def _no_descriptors(spec: Spec, error: OSError) -> str:
+def _tell(level: int, name: str, member: Member, **fields: object) -> None:
+    spec = member.spec
+    event(_log, level, name, child=spec.name, service=spec.service or None, **fields)
+
+
+def _no_room(spec: Spec, error: OSError) -> str:
     service = f"service {spec.service}: " if spec.service else ""
-    remedy = NO_DESCRIPTORS[error.errno or 0]
-    return f"{service}no descriptor is left to start {spec.name} ({error.strerror}); {remedy}"
+    return f"{service}no room to start {spec.name} ({error.strerror}); {remedy(error)}"
 
 
 def _oom_kills() -> int:

@@ -15,8 +15,10 @@ from typing import Literal
 import psutil
 
 from gateway import __version__
+from gateway.errors import HostError
 from gateway.fastpath.counters import NAMES
 from gateway.linux import udp
+from gateway.linux.netlink import Link
 from gateway.linux.process import own_capabilities
 from gateway.protocol.forwarding import DropReason, Refusal
 from gateway.protocol.packet import unpack_address
@@ -150,14 +152,13 @@ class Reporter:
 
     def _device(self, service: TunService, problems: list[str]) -> DeviceStatus:
         config, device = service.config, service.opened.device
-        link = device.link()
-        if link is None:
-            problems.append(f"service {config.name}: device {device.name} is gone")
-        elif not link.up:
-            problems.append(
-                f"service {config.name}: device {device.name} is down "
-                f"(ip link set {device.name} up)"
-            )
+        link = None
+        try:
+            link = device.link()
+        except HostError as error:
+            problems.append(f"service {config.name}: device {device.name} is not known: {error}")
+        else:
+            _judge_device(config.name, device.name, link, problems)
         return DeviceStatus(
             name=device.name,
             addresses=tuple(str(net) for net in config.nets),
@@ -241,13 +242,21 @@ def _judge_process(prefix: str, member: Member, problems: list[str], now: float)
     if state in ("late", "restarting", "starting") and (state != "starting" or member.restarts):
         age = member.pulse_age(now)
         silent = f", silent for {age:.1f} s" if state == "late" and age is not None else ""
-        why = f" ({member.last_exit})" if member.last_exit and state != "late" else ""
+        why = member.hindrance or member.last_exit
+        why = f" ({why})" if why and state != "late" else ""
         problems.append(f"{prefix}{member.spec.name} is {state}{silent}{why}")
     elif member.loops(now):
         problems.append(
             f"{prefix}{member.spec.name} died {member.lately(now)} times within "
             f"{RESTART_PERIOD:.0f} s, the last time: {member.last_exit}"
         )
+
+
+def _judge_device(service: str, name: str, link: Link | None, problems: list[str]) -> None:
+    if link is None:
+        problems.append(f"service {service}: device {name} is gone")
+    elif not link.up:
+        problems.append(f"service {service}: device {name} is down (ip link set {name} up)")
 
 
 def _totals(service: TunService) -> dict[str, int]:

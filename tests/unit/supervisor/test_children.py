@@ -3,12 +3,11 @@
 import errno
 import logging
 import os
-import resource
 import signal
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import replace
 from typing import NoReturn
 
@@ -16,8 +15,9 @@ import msgspec
 import psutil
 import pytest
 from instance import wait_for
+from starving import open_descriptors, raised_again
 
-from gateway.errors import CrashLoop, HostError
+from gateway.errors import CrashLoop, HostError, NoRoomError
 from gateway.fastpath.counters import Page
 from gateway.fastpath.fib import Fib
 from gateway.linux.channel import ChannelGarbledError
@@ -33,7 +33,7 @@ from gateway.protocol.messages import (
     Update,
 )
 from gateway.supervisor import children, forking
-from gateway.supervisor.children import Children, Spec
+from gateway.supervisor.children import Children, Member, Spec
 from gateway.supervisor.loop import Loop
 from gateway.workers.base import Child, Place
 from gateway.workers.replica import Replica
@@ -98,31 +98,6 @@ def spec(heard: list[FromChild]) -> Spec:
     return Spec("babbler", "tun", "resolver", cpus, page, arena, Babbling, heard.append, list)
 
 
-def open_descriptors() -> set[int]:
-    """Of this process, looked up without opening one more."""
-    found = set()
-    for fd in range(1024):
-        with suppress(OSError):
-            os.fstat(fd)
-            found.add(fd)
-    return found
-
-
-@contextmanager
-def raised_again() -> Iterator[Callable[[int], None]]:
-    """Lets so many more descriptors be opened at once; in the end as many as before."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def limit(room: int) -> None:
-        free = sorted(set(range(1024)) - open_descriptors())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], before[1]))
-
-    try:
-        yield limit
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 def without_room(*_: object) -> NoReturn:
     """In place of what asks the kernel."""
     raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
@@ -134,27 +109,81 @@ def loop() -> Iterator[Loop]:
         yield loop
 
 
+def without_processes(*_: object) -> NoReturn:
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Spec]:
+    """Who is forked from now on, or would be."""
+    tries: list[Spec] = []
+    begin = Children._begin
+
+    def noted(self: Children, spec: Spec) -> children.Running:
+        tries.append(spec)
+        return begin(self, spec)
+
+    monkeypatch.setattr(Children, "_begin", noted)
+    return tries
+
+
+def running(loop: Loop, found: Children, child: Spec) -> Member:
+    member = found.start(child)
+    assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    return member
+
+
 def test_a_host_without_room_is_not_asked_in_a_hurry(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the program would give up in the turn in which a limit was reached."""
-    tries = 0
-
-    def full(*_: object) -> NoReturn:
-        nonlocal tries
-        tries += 1
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    monkeypatch.setattr(forking._context.Process, "start", full)
-    monkeypatch.setattr(children, "FORK_PAUSE", 0.05)
+    """But again and again: nobody dies of it, so it never is a crash loop."""
     found = Children(loop, lambda: None)
-    member = found.start(spec([]))
-    loop.turn(0.0)
+    member = running(loop, found, replace(spec([]), build=Quiet))
+    tries = tried(monkeypatch)
+    try:
+        with monkeypatch.context() as full:
+            full.setattr(forking._context.Process, "start", without_processes)
+            os.kill(member.pid, signal.SIGKILL)
+            assert loop.run_until(lambda: bool(member.hindrance), 10.0)
+            assert not loop.run_until(lambda: len(tries) > 1, 0.1)
+            full.setattr(children, "FORK_PAUSE", 0.001)
+            member.hindrance = ""
+            found._replace(member)
+            assert member.hindrance == "could not be forked: Resource temporarily unavailable"
+            assert member.state(loop.now) == "restarting"
+            assert loop.run_until(lambda: len(tries) > 3 * children.RESTARTS, 10.0)
+            assert member.lately(loop.now) == 1
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    finally:
+        found.stop("resolver")
+    assert (member.restarts, member.last_exit, member.hindrance) == (1, "killed by SIGKILL", "")
 
-    assert tries == 1
-    assert member.last_exit == "could not be forked: Resource temporarily unavailable"
-    assert member.state(loop.now) == "restarting"
-    assert loop.run_until(lambda: tries > 1, 5.0), "but it is asked again"
+
+def test_what_is_lacking_is_said_now_and_then(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At first, then once a minute; and when there is a successor."""
+    caplog.set_level(logging.INFO, "gateway")
+    monkeypatch.setattr(children, "FORK_PAUSE", 0.001)
+    found = Children(loop, lambda: None)
+    member = running(loop, found, replace(spec([]), build=Quiet))
+    tries = tried(monkeypatch)
+    try:
+        with monkeypatch.context() as full:
+            full.setattr(forking._context.Process, "start", without_processes)
+            os.kill(member.pid, signal.SIGKILL)
+            assert loop.run_until(lambda: len(tries) == 8, 10.0)
+            assert caplog.text.count("child-missing") == 1
+            assert "raise the limit of processes" in caplog.text
+            found._limiter.interval = 1e-9
+            assert loop.run_until(lambda: len(tries) == 10, 10.0)
+            assert caplog.text.count("child-missing") == 3
+            assert "held-back=7" in caplog.text
+        assert "child-replaced" not in caplog.text
+        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    finally:
+        found.stop("resolver")
+    assert caplog.text.count("child-replaced") == 1
+    assert caplog.text.count("child-died") == 1
 
 
 @pytest.mark.parametrize("room", range(6))
@@ -173,23 +202,23 @@ def test_a_host_without_descriptors_is_asked_again(
                 left.append(open_descriptors())
                 limit(room)
 
-        member = found.start(replace(spec([]), build=Quiet, on_end=ended))
-        assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+        member = running(loop, found, replace(spec([]), build=Quiet, on_end=ended))
         before = open_descriptors()
+        tries = tried(monkeypatch)
         os.kill(member.pid, signal.SIGKILL)
-        waited = loop.run_until(lambda: member.restarts == 4, 10.0)
+        waited = loop.run_until(lambda: len(tries) == 2 + children.RESTARTS, 10.0)
         left.append(open_descriptors())
     try:
         assert waited
         assert left[0] == left[1]
-        assert member.last_exit == "could not be forked: Too many open files"
+        assert member.hindrance == "could not be forked: Too many open files"
         assert member.state(loop.now) == "restarting"
-        assert caplog.text.count("child-died") == 4
+        assert caplog.text.count("child-died") == 1
         assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
         assert len(open_descriptors()) == len(before)
     finally:
         found.stop("resolver")
-    assert member.restarts == 4
+    assert member.restarts == 1
 
 
 def test_a_child_that_cannot_be_watched_is_ended(
@@ -198,15 +227,15 @@ def test_a_child_that_cannot_be_watched_is_ended(
     """It was forked, but there is no pidfd: neither it nor its channel stays."""
     monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
     found = Children(loop, lambda: None)
-    member = found.start(replace(spec([]), build=Quiet))
-    assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    member = running(loop, found, replace(spec([]), build=Quiet))
     before = open_descriptors()
+    tries = tried(monkeypatch)
     try:
         with monkeypatch.context() as full:
             full.setattr(os, "pidfd_open", without_room)
             os.kill(member.pid, signal.SIGKILL)
-            assert loop.run_until(lambda: member.restarts == 3, 10.0)
-            assert member.last_exit == "could not be forked: Too many open files in system"
+            assert loop.run_until(lambda: len(tries) == 3, 10.0)
+            assert member.hindrance == "could not be forked: Too many open files in system"
             assert psutil.Process().children() == []
             assert len(open_descriptors()) == len(before) - 4
         assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
@@ -225,13 +254,13 @@ def test_a_child_that_cannot_be_built_is_built_later(
         return builders[-1](place)
 
     found = Children(loop, lambda: None)
-    member = found.start(replace(spec([]), build=build))
-    assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
+    member = running(loop, found, replace(spec([]), build=build))
     before = open_descriptors()
+    tries = tried(monkeypatch)
     try:
         builders.append(without_room)
         os.kill(member.pid, signal.SIGKILL)
-        assert loop.run_until(lambda: member.restarts == 3, 10.0)
+        assert loop.run_until(lambda: len(tries) == 3, 10.0)
         assert len(open_descriptors()) == len(before) - 4
         builders.pop()
         assert loop.run_until(lambda: member.state(loop.now) == "running", 10.0)
@@ -239,19 +268,18 @@ def test_a_child_that_cannot_be_built_is_built_later(
         found.stop("resolver")
 
 
-def test_a_fork_without_room_leaves_no_pipes(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that the standard library has made by then."""
-
-    def full() -> NoReturn:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    monkeypatch.setattr(os, "fork", full)
-    monkeypatch.setattr(children, "FORK_PAUSE", 0.01)
+def test_a_start_without_processes_says_so(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves none of the pipes that the standard library has made by then."""
+    monkeypatch.setattr(os, "fork", without_processes)
     before = open_descriptors()
-    member = Children(loop, lambda: None).start(spec([]))
+    with pytest.raises(NoRoomError) as refused:
+        Children(loop, lambda: None).start(spec([]))
 
-    assert loop.run_until(lambda: member.restarts == 3, 10.0)
     assert open_descriptors() == before
+    assert str(refused.value) == (
+        "service tun: no room to start babbler (Resource temporarily unavailable); "
+        "raise the limit of processes (ulimit -u, TasksMax= of the unit)"
+    )
 
 
 @pytest.mark.parametrize("room", range(6))
@@ -265,18 +293,18 @@ def test_a_start_without_descriptors_says_so(loop: Loop, room: int) -> None:
             Children(loop, lambda: None).start(babbler)
         assert open_descriptors() == before
     assert str(refused.value) == (
-        "service tun: no descriptor is left to start babbler (Too many open files); "
-        "raise the limit (ulimit -n, LimitNOFILE= of the unit)"
+        "service tun: no room to start babbler (Too many open files); "
+        "raise the limit of descriptors (ulimit -n, LimitNOFILE= of the unit)"
     )
 
 
 def test_a_bridge_that_always_dies_does_not_end_the_program(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> NoReturn:
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    def refused(*_: object) -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(forking._context.Process, "start", full)
+    monkeypatch.setattr(forking._context.Process, "start", refused)
     monkeypatch.setattr(children, "FORK_PAUSE", 0.0)
     monkeypatch.setattr(children, "LONGEST_PACE", 0.001)
     found = Children(loop, lambda: None)
