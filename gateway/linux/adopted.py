@@ -8,7 +8,7 @@ import msgspec
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from gateway.linux import sysctl
+from gateway.linux import netlink, sysctl
 from gateway.linux.netlink import ADDR_GEN_MODE_NONE, IFF_UP
 from gateway.protocol.packet import Interface
 
@@ -32,9 +32,9 @@ def remember(name: str, nets: Sequence[Interface]) -> DeviceRecord | None:
     """What a device is like, None if there is none of that name. Before we attach to it.
 
     It gets no link-local address from now on: a carrier, which it has with us, would
-    make the kernel give it one.
+    make the kernel give it one. Raises HostError.
     """
-    with IPRoute() as ip:
+    with netlink.opened() as ip:
         try:
             item = ip.link("get", ifname=name)[0]
         except (NetlinkError, IndexError):
@@ -64,11 +64,11 @@ def remember(name: str, nets: Sequence[Interface]) -> DeviceRecord | None:
 def give_back(record: DeviceRecord) -> tuple[str, ...]:
     """Make it so again; sentences about what could not be. Nothing if it has gone.
 
-    A record of another boot or network namespace is void.
+    A record of another boot or network namespace is void. Raises HostError.
     """
     if record.place != sysctl.place():
         return ()
-    with IPRoute() as ip:
+    with netlink.opened() as ip:
         try:
             ip.link("set", index=record.index, mtu=record.mtu, txqlen=record.queue_length)
             for address, length in record.added:

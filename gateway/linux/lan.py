@@ -20,9 +20,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import NamedTuple
 
-from pyroute2 import IPRoute
-
-from gateway.linux import ruleset, sysctl
+from gateway.linux import netlink, ruleset, sysctl
 from gateway.linux.ruleset import Query
 from gateway.protocol.approval import is_private
 from gateway.protocol.packet import Network
@@ -78,9 +76,12 @@ class LegacyRule:
 
 
 def connected() -> tuple[Connected, ...]:
-    """Every network of a device that is up, in order; not loopback, not link-local."""
+    """Every network of a device that is up, in order; not loopback, not link-local.
+
+    Raises HostError.
+    """
     found: dict[tuple[Network, str], Connected] = {}
-    with IPRoute() as ip:
+    with netlink.opened() as ip:
         links = {item["index"]: item for item in ip.get_links()}
         for item in ip.get_addr():
             device = links.get(item["index"])

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from gateway.errors import HostError
+from gateway.errors import NO_ROOM, HostError, host_error
 from gateway.linux import nftables, process, sysctl
 from gateway.linux.nlmsg import Message, Netlink
 from gateway.linux.sysctl import Change
@@ -52,6 +52,7 @@ class Masquerade:
         self._networks = tuple(dict.fromkeys(net.network for net in nets))
         self._socket: Netlink | None = None
         self._changes: tuple[Change, ...] = ()
+        self._begun = False
 
     @property
     def is_up(self) -> bool:
@@ -59,7 +60,10 @@ class Masquerade:
         return self._socket is not None
 
     def plan(self) -> NatRecord:
-        """What `up` will change for good, to be written to disk before it is called."""
+        """What `up` will change for good, to be written to disk before it is called.
+
+        Raises HostError where the host does not say what is set.
+        """
         found = sysctl.plan_forwarding(network.version for network in self._networks)
         known = {change.key for change in self._changes}
         new = tuple(change for change in found if change.key not in known)
@@ -68,19 +72,21 @@ class Masquerade:
     def up(self, record: NatRecord | None = None) -> NatRecord:
         """Masquerade and forward; may be called again at any time. Raises HostError.
 
-        `record` is what `plan` gave. Returns it, for `undo` after a crash.
+        `record` is what `plan` gave. Returns it, for `undo` after a crash. Where it fails
+        the first time nothing stays; later, all that is in effect does.
         """
         record = record or self.plan()
-        if self._socket is None:
-            self._socket = self._make_table()
-        elif not self.owned:
-            self._socket.close()
-            self._socket = self._make_table()  # anybody may have deleted it
-        self._changes = record.changes
+        first = not self._begun
+        self._begun = True
         try:
+            if self._socket is None or not self.owned:
+                self._close()  # anybody may have deleted a table without an owner
+                self._socket = self._make_table()
+            self._changes = record.changes
             sysctl.apply(record.changes)
         except HostError:
-            self.down()
+            if first:
+                self.down()
             raise
         return record
 
@@ -91,33 +97,39 @@ class Masquerade:
         """
         if device == self.device:
             return
-        if self._socket is not None:
-            nftables.run(self._socket, [nftables.delete_table(self.table)])
-            self._socket.close()
-            self._socket = None
+        self._delete_table()
         self.device, self.table = device, table_of(device)
 
     def down(self) -> tuple[str, ...]:
         """Take everything back; sentences about what could not be. Safe to repeat."""
-        if self._socket is not None:
-            nftables.run(self._socket, [nftables.delete_table(self.table)])
-            self._socket.close()
-            self._socket = None
+        self._delete_table()
+        self._begun = False
         left = sysctl.undo(self._changes)
-        self._changes = ()
+        if not left:
+            self._changes = ()
         return left
 
     def forget(self) -> None:
         """In a child: let go of the descriptor, change nothing."""
+        self._close()
+        self._changes = ()
+
+    def _delete_table(self) -> None:
+        if self._socket is not None:
+            nftables.run(self._socket, [nftables.delete_table(self.table)])
+        self._close()
+
+    def _close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._changes = ()
 
     def _make_table(self) -> Netlink:
         try:
             sock = nftables.socket()
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise host_error("nat=true: netlink cannot be opened", error) from None
             raise _refused(error.errno or errno.EOPNOTSUPP) from None
         try:
             self._fill(sock)
@@ -166,7 +178,7 @@ def table_of(device: str) -> str:
 def undo(record: NatRecord) -> tuple[str, ...]:
     """At the next start: put back what a crashed run left.
 
-    A record of another boot or network namespace is void.
+    A record of another boot or network namespace is void. Raises HostError.
     """
     if record.place != sysctl.place():
         return ()
@@ -174,7 +186,7 @@ def undo(record: NatRecord) -> tuple[str, ...]:
 
 
 def forwards(networks: Iterable[Network]) -> bool:
-    """Whether the host forwards every IP version of these networks."""
+    """Whether the host forwards every IP version of these networks. Raises HostError."""
     return all(sysctl.forwarding(network.version) for network in networks)
 
 

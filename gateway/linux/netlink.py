@@ -2,9 +2,14 @@
 
 Each function opens its socket and closes it again: nothing of netlink is held over a
 fork, and one request takes about a millisecond.
+
+pyroute2 makes an event loop with each socket. Where it finds no descriptor for all of it, it
+keeps those it has opened for good and writes on standard error; so `opened` looks first.
 """
 
+import contextlib
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import (
@@ -22,7 +27,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from gateway.errors import HostError
+from gateway.errors import HostError, host_error
 
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -33,6 +38,8 @@ IFA_F_NODAD = 0x02
 ADDR_GEN_MODE_NONE = 1
 QUEUE_LENGTH = 2000
 """Packets the kernel keeps for a reader that is late; super-packets count once."""
+DESCRIPTORS = 8
+"""As many as pyroute2 takes for a socket (five), and some."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +53,31 @@ class Link:
     queue_dropped: int
 
 
+@contextlib.contextmanager
+def opened() -> Iterator[IPRoute]:
+    """A socket for some requests, in the network namespace we are in. Raises HostError."""
+    try:
+        _see_that_there_is_room()
+        ip = IPRoute()
+    except OSError as error:
+        raise host_error("netlink cannot be opened", error) from None
+    with ip:
+        yield ip
+
+
 def link(name: str) -> Link | None:
-    """The device called `name`, None if there is none."""
-    with IPRoute() as ip:
+    """The device called `name`, None if there is none. Raises HostError."""
+    with opened() as ip:
         return _link(ip, name)
 
 
-def configure(name: str, nets: Sequence[Interface], mtu: int) -> None:
-    """Give the device its MTU, queue and addresses, and take it up. Raises HostError.
+def configure(name: str, nets: Sequence[Interface], mtu: int) -> int:
+    """Give the device its MTU, queue and addresses, and take it up. Its index. Raises HostError.
 
     IPv6 addresses come without duplicate detection: nobody else is on the link. The
     kernel makes no link-local address of its own, so no router solicitation leaves.
     """
-    with IPRoute() as ip:
+    with opened() as ip:
         found = _link(ip, name)
         if found is None:
             raise HostError(f"device {name!r} is gone: somebody deleted it")
@@ -73,11 +92,12 @@ def configure(name: str, nets: Sequence[Interface], mtu: int) -> None:
             ip.link("set", index=found.index, state="up")
         except NetlinkError as error:
             raise HostError(f"device {name!r} cannot be taken up: {_text(error)}") from None
+    return found.index
 
 
 def refuse_overlap(nets: Sequence[Interface], own: str) -> None:
     """Raise HostError if another device already has one of the tunnel networks."""
-    with IPRoute() as ip:
+    with opened() as ip:
         names = {item["index"]: str(item.get_attr("IFLA_IFNAME")) for item in ip.get_links()}
         for index, other in _addresses(ip):
             device = names.get(index, str(index))
@@ -89,6 +109,17 @@ def refuse_overlap(nets: Sequence[Interface], own: str) -> None:
                         f"net={net}: device {device!r} already has {other}; choose another "
                         f"tunnel network, or remove it there (ip addr del {other} dev {device})"
                     )
+
+
+def _see_that_there_is_room() -> None:
+    """OSError where there is none. This process has one thread: nobody takes it meanwhile."""
+    taken: list[int] = []
+    try:
+        while len(taken) < DESCRIPTORS:
+            taken.append(os.eventfd(0, os.EFD_CLOEXEC))
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 def _link(ip: IPRoute, name: str) -> Link | None:

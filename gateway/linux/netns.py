@@ -3,7 +3,8 @@
 Sockets, a TUN descriptor and with it the device it makes again later stay where they were
 opened. Netlink requests and /proc/sys follow the process, so these need `with` again.
 setns(2) asks for CAP_SYS_ADMIN; whoever stays where he is needs nothing. The namespace is
-held by a descriptor: it may lose its name meanwhile.
+held by a descriptor: it may lose its name meanwhile. So is the way back, so that going in
+and out needs no descriptor more, and a process that has none left goes on.
 """
 
 import ctypes
@@ -15,13 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gateway.errors import HostError
+from gateway.errors import HostError, host_error
 
 DIRECTORY = Path("/run/netns")
 CLONE_NEWNET = 0x40000000
 SIOCGSKNS = 0x894C
 _OWN = "/proc/thread-self/ns/net"
 _libc = ctypes.CDLL(None, use_errno=True)
+_entered: list[tuple[int, int]] = []
+"""Where this process is, one inside the other: each with the way home from it."""
 
 
 class Namespace:
@@ -32,21 +35,23 @@ class Namespace:
     """
 
     def __init__(self, fd: int | None, path: Path | None) -> None:
+        """Takes `fd`, and closes it where it raises OSError."""
         self.path = path
         self._fd = fd
-        self.identity = _identity(fd)
-        self._homes: list[int] = []
+        self._home = -1
+        try:
+            self.identity = _identity(fd)
+            if fd is not None:
+                self._home = os.dup(_entered[0][1]) if _entered else _open_own()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         if self._fd is None:
             return self
-        home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _enter(self._fd)
-        except BaseException:
-            os.close(home)
-            raise
-        self._homes.append(home)
+        _enter(self._fd)
+        _entered.append((self._fd, self._home))
         return self
 
     def __exit__(
@@ -57,11 +62,8 @@ class Namespace:
     ) -> None:
         if self._fd is None:
             return
-        home = self._homes.pop()
-        try:
-            _enter(home)
-        finally:
-            os.close(home)
+        _entered.pop()
+        _enter(_entered[-1][0] if _entered else self._home)
 
     def same_as(self, other: "Namespace") -> bool:
         """Whether both are one, whatever they are called."""
@@ -69,6 +71,9 @@ class Namespace:
 
     def close(self) -> None:
         """Let go of it. Safe to repeat."""
+        if self._home >= 0:
+            os.close(self._home)
+            self._home = -1
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -87,8 +92,11 @@ def open_namespace(name: str | None, option: str) -> Namespace:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise HostError(_missing(name, path, option)) from None
-        raise HostError(f"{option}={name}: {path} cannot be opened: {error.strerror}") from None
-    made = Namespace(fd, path)
+        raise host_error(f"{option}={name}: {path} cannot be opened", error) from None
+    try:
+        made = Namespace(fd, path)
+    except OSError as error:
+        raise host_error(f"{option}={name}: the way back cannot be opened", error) from None
     try:
         with made:
             pass
@@ -120,6 +128,10 @@ def of_socket(sock: socket.socket) -> Namespace:
 def _missing(name: str, path: Path, option: str) -> str:
     remedy = "" if name.startswith("/") else f"; make it (ip netns add {name})"
     return f"{option}={name}: there is no network namespace {path}{remedy}"
+
+
+def _open_own() -> int:
+    return os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _enter(fd: int) -> None:

@@ -21,7 +21,9 @@ class Link:
 
 def default_links() -> tuple[Link, ...]:
     """Those of the network namespace we are in; none where nothing is known."""
-    stats = psutil.net_if_stats()
+    stats = {}
+    with contextlib.suppress(OSError):
+        stats = psutil.net_if_stats()
     found = {(name, 4) for name in _defaults4()} | {(name, 6) for name in _defaults6()}
     return tuple(
         Link(name, version, stats[name].mtu) for name, version in sorted(found) if name in stats

@@ -9,16 +9,20 @@ overwrites the setting of every device, so those that stood apart are remembered
 host that forwards IPv6 throws away the default route it has from router advertisements
 and takes no new one, unless `accept_ra` is 2 (Documentation/networking/ip-sysctl):
 devices that listen to them are told so first.
+
+A setting that is not there is None; one that cannot be read, as without a descriptor, is an
+error: it may still be as we made it.
 """
 
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
-from gateway.errors import HostError
+from gateway.errors import HostError, host_error
 
 ROOT = Path("/proc/sys/net")
 SWITCHES = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
@@ -39,18 +43,26 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def place() -> str:
-    """Where records of changes hold: this boot of this host, this network namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}:{os.stat('/proc/thread-self/ns/net').st_ino}"  # noqa: PTH116 - one call
+    """Where records of changes hold: this boot of this host, this network namespace.
+
+    Raises HostError.
+    """
+    try:
+        return f"{_boot()}:{os.stat('/proc/thread-self/ns/net').st_ino}"  # noqa: PTH116 - one call
+    except OSError as error:
+        raise host_error("/proc does not tell where we are", error) from None
 
 
 def forwarding(version: int) -> bool:
-    """Whether this host forwards IPv4 (4) or IPv6 (6) between its devices."""
+    """Whether this host forwards IPv4 (4) or IPv6 (6) between its devices. Raises HostError."""
     return _read(SWITCHES[version]) == "1"
 
 
 def plan_forwarding(versions: Iterable[int]) -> tuple[Change, ...]:
-    """What must change so that the host forwards; for `apply`, in this order."""
+    """What must change so that the host forwards; for `apply`, in this order.
+
+    Raises HostError where the host does not say what is set.
+    """
     changes: list[Change] = []
     for version in sorted(set(versions)):
         if forwarding(version):
@@ -85,7 +97,8 @@ def apply(changes: Sequence[Change]) -> None:
 def undo(changes: Sequence[Change]) -> tuple[str, ...]:
     """Put back what still is as we made it; sentences about what could not be.
 
-    What somebody else has changed since is his. Safe to repeat. The record comes from a
+    What somebody else has changed since is his. Safe to repeat; where something cannot be
+    read nothing is done, since writing one setting changes others. The record comes from a
     disk where others than root write, while root reads it: what `plan_forwarding` cannot
     have changed is left alone.
     """
@@ -95,16 +108,26 @@ def undo(changes: Sequence[Change]) -> tuple[str, ...]:
         if _CHANGED.fullmatch(change.key)
         and {change.before, change.after} <= {"0", _RA_UNLESS_FORWARDING, _RA_ALWAYS}
     ]
-    still = [change for change in ours if _read(change.key) == change.after]
+    try:
+        still = [change for change in ours if _read(change.key) == change.after]
+    except HostError as error:
+        return (f"forwarding is not put back: {error}",)
     left: list[str] = []
     for change in reversed(still):
-        if _read(change.key) == change.before:
-            continue
         try:
-            _write(change.key, change.before)
+            if _read(change.key) != change.before:
+                _write(change.key, change.before)
+        except HostError as error:
+            left.append(f"forwarding is not put back: {error}")
         except OSError as error:
             left.append(f"{_name(change.key)} stays {change.after}: {error.strerror}")
     return tuple(left)
+
+
+@cache
+def _boot() -> str:
+    """It never changes: later there may be no descriptor left to read it with."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _keep_router_advertisements() -> list[Change]:
@@ -126,7 +149,12 @@ def _standing_apart(version: int) -> list[Change]:
 
 def _of_devices(family: str, setting: str, *more: str) -> list[str]:
     folder = ROOT / family / "conf"
-    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        raise host_error(f"{folder} cannot be read", error) from None
     chosen = [name for name in sorted(names) if name not in _BROADCAST or name in more]
     return [f"{family}/conf/{name}/{setting}" for name in chosen]
 
@@ -137,14 +165,16 @@ def _sibling(key: str, setting: str) -> str:
 
 def _name(key: str) -> str:
     """As sysctl(8) writes it; a dot in a device's name becomes a slash there."""
-    return key.replace(".", "\0").replace("/", ".").replace("\0", "/")
+    return "net." + key.replace(".", "\0").replace("/", ".").replace("\0", "/")
 
 
 def _read(key: str) -> str | None:
     try:
         return (ROOT / key).read_text().strip()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise host_error(f"{_name(key)} cannot be read", error) from None
 
 
 def _write(key: str, value: str) -> None:

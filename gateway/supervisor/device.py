@@ -4,7 +4,6 @@ Tests put a socketpair in its place; the methods are the whole edge.
 """
 
 import logging
-import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,10 +49,13 @@ class Device(Protocol):
         """Addresses, MTU, up. Raises HostError."""
 
     def recreate(self) -> None:
-        """After a deletion: the same device once more, on the same descriptor. HostError."""
+        """After a deletion: the same device once more, on the same descriptor. HostError.
+
+        To be called again where it fails for want of room.
+        """
 
     def link(self) -> Link | None:
-        """The kernel's view, None if the device is gone."""
+        """The kernel's view, None if the device is gone. Raises HostError."""
 
     def tend(self) -> bool:
         """Now and then: after a time down, set again what the kernel forgot. HostError.
@@ -110,14 +112,14 @@ class TunDevice:
     def configure(self) -> None:
         """See `Device`."""
         with self._inner:
-            netlink.configure(self.name, self._service.nets, self._service.mtu)
-            self._index = socket.if_nametoindex(self.name)
+            self._index = netlink.configure(self.name, self._service.nets, self._service.mtu)
         self._monitor.was_down(self._index)  # until now, by our own doing
 
     def recreate(self) -> None:
         """See `Device`."""
-        self._tun.attach(self.name, offload=self._service.offload != "off")
-        self._former = None
+        if not self._tun.attached():
+            self._tun.attach(self.name, offload=self._service.offload != "off")
+            self._former = None
         self.configure()
 
     def link(self) -> Link | None:
@@ -133,7 +135,9 @@ class TunDevice:
         self._up = self._tun.up()
         if not self._up or not was_down:
             return False
+        self._up = False  # until it is configured: what fails is tried again
         self.configure()
+        self._up = True
         return True
 
     def close(self) -> None:
@@ -181,7 +185,11 @@ def _open(service: Service, inner: Namespace) -> Device:
 
 
 def _give_back(former: DeviceRecord, service: Service) -> None:
-    for sentence in adopted.give_back(former):
+    try:
+        sentences = adopted.give_back(former)
+    except HostError as error:
+        sentences = (f"device {former.index} is not as it was: {error}",)
+    for sentence in sentences:
         event(_log, logging.WARNING, "not-put-back", service=service.name, text=sentence)
 
 

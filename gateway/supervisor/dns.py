@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from gateway.config.model import Service
+from gateway.errors import HostError
 from gateway.linux import resolved, sysctl
 from gateway.linux.command import Outcome
 from gateway.linux.resolved import DnsRecord
@@ -75,8 +76,7 @@ class LinkDns:
     def mend(self) -> None:
         """The device was made again, without them."""
         if self._steward is not None:
-            self._write_down()
-            self._ask(self._steward)
+            self._set_again(self._steward)
 
     def close(self) -> None:
         """Give them back. Safe to repeat."""
@@ -94,7 +94,15 @@ class LinkDns:
 
     def _retry(self) -> None:
         if self._steward is not None and self.problem:
-            self._ask(self._steward)
+            self._set_again(self._steward)
+
+    def _set_again(self, steward: Steward) -> None:
+        try:
+            self._write_down()
+        except HostError as error:
+            self._fail(str(error))
+        else:
+            self._ask(steward)
 
     def _ask(self, steward: Steward) -> None:
         if not self._asked:

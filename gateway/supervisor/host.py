@@ -64,6 +64,8 @@ class HostSide:
         self._told: tuple[str, ...] = ()
         self._limiter = RateLimiter(LOG_INTERVAL, burst=3)
         self._extra: list[tuple[Network, Address | None]] = []
+        self._moved = False
+        """Whether the device was made again, and the routes do not know it yet."""
         self.spared: Container[Key] = frozenset()
         """Routes into the device that somebody else looks after."""
 
@@ -107,10 +109,10 @@ class HostSide:
 
     def mend(self, *, new_device: bool = False) -> None:
         """After the device was set up again, or made again (`new_device`)."""
-        link = self._device.link()
+        self._moved |= new_device
         with self._inner:
-            if self._routes is not None and link is not None:
-                self._want(device=link.index if new_device else None)
+            if self._routes is not None:
+                self._attempt(self._follow)
             if self._masquerade is not None:
                 self._tend_nat(self._masquerade)
 
@@ -135,12 +137,24 @@ class HostSide:
             sentences += self._routes.close()
             self._routes = None
         if self._masquerade is not None:
-            sentences += self._masquerade.down()
+            left = self._masquerade.down()
             self._masquerade = None
-            self._save(replace(self._left, nat=None))
-        self._save(replace(self._left, device=None))
+            if not left:  # else the next start tries again
+                self._save(replace(self._left, nat=None))
+            sentences += left
+        sentences += self._let_go()
         for sentence in sentences:
             self._tell("not-put-back", sentence)
+
+    def _let_go(self) -> tuple[str, ...]:
+        """Of the device, which is given back where the kernel can be asked."""
+        if self._left.device is not None:
+            try:
+                self._device.link()
+            except HostError as error:
+                return (f"device {self._device.name} is not as it was: {error}",)
+        self._save(replace(self._left, device=None))
+        return ()
 
     def _nat_state(self) -> Literal["off", "on", "failed"]:
         if self._masquerade is None:
@@ -175,10 +189,12 @@ class HostSide:
         link = self._device.link()
         if link is None:
             raise HostError(f"device {self._device.name!r} is gone: somebody deleted it")
-        self._routes = SystemRoutes(
+        routes = SystemRoutes(
             link.index, self._save_routes, persistent=self._device.persistent, spared=self.spared
         )
         self._monitor = RouteMonitor()
+        self._routes = routes
+        self._moved = False
         self._loop.watch(self._monitor.fileno(), lambda _: self._on_change())
 
     def _want(
@@ -186,11 +202,18 @@ class HostSide:
         *,
         routes: list[tuple[Network, Address | None]] | None = None,
         endpoints: tuple[Address, ...] | None = None,
-        device: int | None = None,
     ) -> None:
         if self._routes is not None:
-            change = partial(self._routes.want, routes=routes, endpoints=endpoints, device=device)
-            self._attempt(change)
+            self._attempt(partial(self._routes.want, routes=routes, endpoints=endpoints))
+
+    def _follow(self) -> int:
+        """Routes as they are wanted, into the device as it is now. How many were changed."""
+        link = self._device.link() if self._moved else None
+        if self._routes is None:
+            return 0
+        count = self._routes.want(device=link.index if link is not None else None)
+        self._moved = self._moved and link is None
+        return count
 
     def _attempt(self, change: Callable[[], int]) -> int:
         try:
@@ -214,15 +237,17 @@ class HostSide:
         self._timer = None
         self._mended = self._loop.now
         if self._routes is not None:
-            count = self._attempt(self._routes.ensure)
+            count = self._attempt(self._follow)
             if count and not self._routes.problems:
                 self._tell("routes-mended", f"{count} changes undone")
 
     def _tend(self) -> None:
         if self._masquerade is not None:
             self._tend_nat(self._masquerade)
-        if self._routes is not None and (self._routes.problems or "routes" in self._troubles):
-            self._attempt(self._routes.ensure)
+        if self._routes is None and "routes" in self._troubles:
+            self._want_all()
+        elif self._routes is not None and (self._routes.problems or "routes" in self._troubles):
+            self._attempt(self._follow)
 
     def _tend_nat(self, masquerade: Masquerade) -> None:
         try:

@@ -151,7 +151,10 @@ class HostRoutes:
         self._go_on()
 
     def _tend(self) -> None:
-        link = self._device.link()
+        try:
+            link = self._device.link()
+        except HostError:
+            return  # what was known stays good
         if self._led is not None and link is not None:
             self._led.move(link.index)
             self._go_on()
@@ -159,7 +162,7 @@ class HostRoutes:
     def _look(self) -> None:
         if self._led is None:
             return
-        with contextlib.suppress(OSError, NetlinkError):  # what was known stays good
+        with contextlib.suppress(HostError, OSError, NetlinkError):  # what was known stays
             self._local = frozenset(pack_network(item.network) for item in lan.connected())
         self._led.retry(self._local)
         self._go_on()

@@ -17,6 +17,7 @@ from typing import Literal
 from pyroute2.netlink.exceptions import NetlinkError
 
 from gateway.config.model import Credential, Service
+from gateway.errors import HostError
 from gateway.linux import lan
 from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol import approval
@@ -95,7 +96,7 @@ class Lans:
             return
         try:
             connected = [item.network for item in lan.connected()]
-        except (OSError, NetlinkError):
+        except (HostError, OSError, NetlinkError):
             return  # what was known stays good
         nets = [net.network for net in self._service.nets]
         self._policy = Policy(

@@ -2,8 +2,9 @@
 
 Most of what a service changes goes with its device or its sockets. The rest (host routes,
 routes of others that gave way, sysctls) is in one file per instance, mode 0600, and the
-next start of the instance puts it back before it makes anything. The file is not synced:
-a record of another boot is void, so it need only outlive the process.
+next start of the instance puts it back before it makes anything; what that start cannot,
+as without a descriptor, the next one tries again. The file is not synced: a record of
+another boot is void, so it need only outlive the process.
 """
 
 import contextlib
@@ -12,11 +13,12 @@ import os
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.errors import HostError
 from gateway.linux import adopted, nat, netns, resolved, routing, sysctl
 from gateway.linux.adopted import DeviceRecord
-from gateway.linux.belongings import WRITE_PRIVATELY, Owner, read_file
+from gateway.linux.belongings import WRITE_PRIVATELY, Owner, acting_as, read_file
 from gateway.linux.led_routes import LedRoutes
 from gateway.linux.nat import NatRecord
 from gateway.linux.resolved import DnsRecord
@@ -44,25 +46,32 @@ class Left(msgspec.Struct, frozen=True):
         return bool(changed or routed or self.dns is not None or self.device is not None)
 
 
-def _undo(left: Left) -> list[str]:
+def _undo(left: Left) -> tuple[list[str], Left]:
+    """Sentences about what could not be put back, and what to try again at the next start."""
     sentences: list[str] = []
+    again = Left(netns=left.netns)
     namespace = netns.open_namespace(left.netns or None, "netns")
     with contextlib.closing(namespace), namespace:
         if left.routes is not None:
             sentences += routing.undo(left.routes)
         if left.nat is not None:
-            sentences += nat.undo(left.nat)
+            stays = nat.undo(left.nat)
+            sentences += stays
+            again = replace(again, nat=left.nat if stays else None)
         if left.device is not None:
             sentences += adopted.give_back(left.device)
             if left.device.place == sysctl.place():  # a router's routes go with their device
                 LedRoutes(left.device.index).sweep(routing.read_routes)
     if left.dns is not None:
         sentences += resolved.undo(left.dns)
-    return sentences
+    return sentences, again
 
 
 class _File(msgspec.Struct, frozen=True):
+    """`former` is what an earlier start could not put back, by service too."""
+
     services: dict[str, Left]
+    former: dict[str, Left] = {}
     version: int = FILE_VERSION
 
 
@@ -73,21 +82,28 @@ class Leftovers:
         self._owner = owner
         self._path = directory / f"{quote(instance)}.host"
         self._services: dict[str, Left] = {}
+        self._former: dict[str, Left] = {}
         self._told = False
 
     def undo(self) -> None:
         """Put back what a former run left. Never raises: a start is worth more."""
-        for service, left in self._load().items():
+        saved = self._load()
+        for service, left in (*saved.services.items(), *saved.former.items()):
             sentences: list[str] = []
+            again = left
             try:
                 if not left.netns or Path(left.netns).exists():
-                    sentences += _undo(left)
+                    sentences, again = _undo(left)
             except (HostError, OSError) as error:
-                sentences.append(str(error))
-            event(_log, logging.INFO, "put-back", service=service, text="after a crash")
+                sentences = [str(error)]
+            else:
+                event(_log, logging.INFO, "put-back", service=service, text="after a crash")
+            if sentences and again:
+                self._former[service] = again
             for sentence in sentences:
                 event(_log, logging.WARNING, "not-put-back", service=service, text=sentence)
-        self._remove()
+        if saved.services or saved.former:
+            self._write()
 
     def save(self, service: str, left: Left) -> None:
         """Write down what must be undone for a service from now on; nothing, if it is empty."""
@@ -95,30 +111,38 @@ class Leftovers:
             self._services[service] = left
         else:
             self._services.pop(service, None)
-        if not self._services:
+        self._write()
+
+    def _write(self) -> None:
+        if not self._services and not self._former:
             self._remove()
             return
         new = self._path.with_name(f"{self._path.name}.new")
         try:
-            fd = os.open(new, WRITE_PRIVATELY, 0o600)
+            with acting_as(self._owner if os.geteuid() == 0 else None):
+                fd = os.open(new, WRITE_PRIVATELY, 0o600)
             with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(_File(self._services)))
+                file.write(msgspec.json.encode(_File(self._services, self._former)))
             new.replace(self._path)
         except OSError as error:
             self._complain(error)
 
-    def _load(self) -> dict[str, Left]:
+    def _load(self) -> _File:
         try:
             saved = msgspec.json.decode(read_file(self._path, self._owner), type=_File)
         except FileNotFoundError:
-            return {}
+            return _File({})
         except OSError as error:
             self._complain(error)
-            return {}
+            return _File({})
         except msgspec.DecodeError as error:
             event(_log, logging.WARNING, "leftovers-damaged", file=self._path, error=error)
-            return {}
-        return saved.services if saved.version == FILE_VERSION else {}
+            self._remove()
+            return _File({})
+        if saved.version == FILE_VERSION:
+            return saved
+        self._remove()
+        return _File({})
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):

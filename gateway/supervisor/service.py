@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from gateway.config import model
-from gateway.errors import GatewayError, HostError
+from gateway.errors import GatewayError, HostError, NoRoomError
 from gateway.fastpath.counters import Page
 from gateway.fastpath.ring import Ring
-from gateway.log import event, get_logger
+from gateway.log import RateLimiter, event, get_logger
 from gateway.protocol.forwarding import Role
 from gateway.protocol.messages import Asked, FromChild, Punts, Trouble
 from gateway.protocol.packet import ANY, pack_address
@@ -45,6 +45,9 @@ LOOK = 20.0
 """Seconds between two looks at the host's own networks."""
 RECREATIONS = 5
 RECREATION_PERIOD = 60.0
+RECREATION_PAUSE = 2.0
+"""Seconds until the next attempt where the host has no room for one."""
+LOG_INTERVAL = 60.0
 
 _log = get_logger("service")
 
@@ -90,6 +93,8 @@ class TunService:
         self._settling = False
         self._cpus = tuple(cpus)
         self._recreated: list[float] = []
+        self._recreating = False
+        self._limiter = RateLimiter(LOG_INTERVAL)
 
     def start(self, loop: Loop, children: Children, resolving: Resolving) -> None:
         """Make the tables and begin."""
@@ -272,7 +277,7 @@ class TunService:
 
     def _recreate_device(self) -> None:
         """Several children report one deletion: only the first report finds it gone."""
-        if self.opened.device.link() is not None:
+        if self._recreating or not self._is_gone():
             return
         now = self._loop.now
         self._recreated = [at for at in self._recreated if now - at < RECREATION_PERIOD]
@@ -282,13 +287,29 @@ class TunService:
                 f"{RECREATIONS + 1} times within {RECREATION_PERIOD:.0f} s; find out by whom"
             )
         self._recreated.append(now)
+        self._recreate()
+
+    def _is_gone(self) -> bool:
+        try:
+            return self.opened.device.link() is None
+        except HostError:
+            return False  # it is asked again with the next report
+
+    def _recreate(self) -> None:
+        """Until there is room for it: meanwhile the children wait."""
         try:
             self.opened.device.recreate()
+        except NoRoomError as error:
+            self._recreating = True
+            self._tell_incomplete(error)
+            self._loop.call_in(RECREATION_PAUSE, self._recreate)
+            return
         except (HostError, OSError) as error:
             raise GatewayError(
                 f"service {self.config.name}: device {self.opened.device.name!r} was deleted "
                 f"and cannot be made again: {error}"
             ) from None
+        self._recreating = False
         self.host.mend(new_device=True)
         self.dns.mend()
         event(
@@ -296,12 +317,20 @@ class TunService:
             device=self.opened.device.name, text="somebody deleted it",
         )  # fmt: skip
 
+    def _tell_incomplete(self, error: HostError) -> None:
+        held = self._limiter.allow(str(error), self._loop.now)
+        if held is not None:
+            event(
+                _log, logging.WARNING, "device-incomplete", service=self.config.name, error=error,
+                held_back=held or None,
+            )  # fmt: skip
+
     def _tick(self) -> None:
         try:
             if self.opened.device.tend():
                 self.host.mend()
         except HostError as error:
-            event(_log, logging.WARNING, "device-incomplete", service=self.config.name, error=error)
+            self._tell_incomplete(error)
         if self.hub is not None:
             self.hub.tick(self._loop.boot)
         if self.routed is not None and self.routed.asking is not None:

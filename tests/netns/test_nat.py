@@ -92,6 +92,29 @@ def test_up_again_mends_and_adds_nothing(client):
     assert value(client, V4) == "0"
 
 
+def test_what_cannot_be_mended_takes_nothing_down(client, monkeypatch):
+    """Without a descriptor, say: the table stays, and so does what must be put back."""
+    masquerade = Masquerade("tun0", NETS)
+    inside(client, masquerade.up)
+    rules = ruleset(client)
+
+    def fail(*_):
+        raise HostError("no descriptor")
+
+    with monkeypatch.context() as starved:
+        starved.setattr(sysctl, "apply", fail)
+        with pytest.raises(HostError):
+            inside(client, masquerade.up)
+        starved.setattr(sysctl, "_read", fail)
+        with pytest.raises(HostError):
+            inside(client, masquerade.plan)
+        assert (masquerade.is_up, ruleset(client)) == (True, rules)
+        assert inside(client, masquerade.down) != ()
+    assert value(client, V4) == "1"
+    assert inside(client, masquerade.down) == ()
+    assert value(client, V4) == "0"
+
+
 def test_without_owners_the_table_is_replaced(client, monkeypatch):
     """Before Linux 5.12: a table that outlives its process, mended and taken over."""
     monkeypatch.setattr(nftables, "TABLE_OWNER", 0x80)  # a flag that no kernel knows

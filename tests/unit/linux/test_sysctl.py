@@ -1,9 +1,13 @@
-"""What a record from the disk may change."""
+"""What a record from the disk may change, and what is done where nothing can be read."""
 
+import errno
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from gateway.errors import NoRoomError
 from gateway.linux import sysctl
 from gateway.linux.sysctl import Change
 
@@ -43,3 +47,58 @@ def test_everything_else_is_left_alone(root: Path, key: str, before: str) -> Non
     (root / key).write_text("1\n")
     assert sysctl.undo([Change(key, before, "1")]) == ()
     assert (root / key).read_text() == "1\n"
+
+
+def without_descriptors(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_what_cannot_be_read_is_not_put_back_and_that_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may still be as we made it; what is not there any more needs nothing."""
+    (root / "ipv4/ip_forward").write_text("1\n")
+    changes = [Change("ipv4/conf/gone/forwarding", "1", "1"), Change("ipv4/ip_forward", "0", "1")]
+    with monkeypatch.context() as starved:
+        starved.setattr(Path, "read_text", without_descriptors)
+        (sentence,) = sysctl.undo(changes[1:])
+    assert "net.ipv4.ip_forward cannot be read: Too many open files" in sentence
+    assert sysctl.undo(changes) == ()
+    assert (root / "ipv4/ip_forward").read_text() == "0"
+
+
+def test_nothing_is_put_back_by_halves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing `ip_forward` would overwrite the setting of a device that cannot be read now."""
+    changes = [Change("ipv4/conf/tun0/forwarding", "1", "1"), Change("ipv4/ip_forward", "0", "1")]
+    for change in changes:
+        (root / change.key).write_text("1\n")
+    read = Path.read_text
+
+    def one(path: Path) -> str:
+        return without_descriptors() if path.name == "forwarding" else read(path)
+
+    with monkeypatch.context() as starved:
+        starved.setattr(Path, "read_text", one)
+        assert len(sysctl.undo(changes)) == 1
+    assert (root / "ipv4/ip_forward").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("asked", ["read_text", "iterdir"])
+def test_a_host_that_tells_nothing_is_no_host_that_forwards_not(
+    root: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    (root / "ipv4/ip_forward").write_text("0\n")
+    assert sysctl.plan_forwarding([4]) == (Change("ipv4/ip_forward", "0", "1"),)
+    monkeypatch.setattr(Path, asked, without_descriptors)
+    with pytest.raises(NoRoomError, match="cannot be read: Too many open files"):
+        sysctl.plan_forwarding([4])
+
+
+def test_the_place_is_known_without_a_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it was asked for; before that it is an error that the host side knows."""
+    known = sysctl.place()
+    monkeypatch.setattr(Path, "read_text", without_descriptors)
+    assert sysctl.place() == known
+    sysctl._boot.cache_clear()
+    with pytest.raises(NoRoomError):
+        sysctl.place()
