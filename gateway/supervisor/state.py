@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.errors import NO_ROOM, remedy
 from gateway.linux.belongings import (
     WRITE_PRIVATELY,
     Owner,
@@ -68,6 +69,7 @@ class StateFile:
         """
         self._path = directory / f"{quote(instance)}.json"
         self._usable = True
+        self._lacking = False
         self._prepare(directory, owner, named=named)
         self.saved = self._load(owner)
         self.key = self.saved.key if self.saved is not None else new_key()
@@ -85,6 +87,7 @@ class StateFile:
     def save(self, services: dict[str, PeerState], *, last: bool = False) -> None:
         """Write. A failure is logged once and costs only the next restart its peers.
 
+        Want of descriptors may pass: the next write is tried all the same.
         Only the last write waits for the disk: a loop that runs must not (I8), and the
         file is whole in any case.
         """
@@ -101,7 +104,13 @@ class StateFile:
                     os.fdatasync(file.fileno())
             temporary.replace(self._path)
         except OSError as error:
-            self._unusable(error)
+            if error.errno not in NO_ROOM:
+                self._unusable(error)
+            elif not self._lacking:
+                self._lacking = True
+                self._tell(error, f"it is tried again; {remedy(error)}")
+        else:
+            self._lacking = False
 
     def _prepare(self, directory: Path, owner: Owner | None, *, named: bool) -> None:
         try:
@@ -129,10 +138,10 @@ class StateFile:
         if not self._usable:
             return  # a directory that cannot be used has no file that can be read, either
         self._usable = False
-        event(
-            _log, logging.WARNING, "no-state", file=self._path, error=error.strerror,
-            text="peers will not survive a restart; set GATEWAY_STATE_DIR",
-        )  # fmt: skip
+        self._tell(error, "peers will not survive a restart; set GATEWAY_STATE_DIR")
+
+    def _tell(self, error: OSError, text: str) -> None:
+        event(_log, logging.WARNING, "no-state", file=self._path, error=error.strerror, text=text)
 
 
 class Writing:

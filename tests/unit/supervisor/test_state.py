@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starving import raised_again
 
 from gateway.log import setup
 from gateway.protocol.peer import PeerState
@@ -51,6 +52,24 @@ def test_unusable_directory_is_survived(tmp_path: Path, capfd: pytest.CaptureFix
 
     assert state.saved is None
     assert capfd.readouterr().err.count("event=no-state") == 1
+
+
+def test_a_write_without_descriptors_is_not_the_last(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Said once, until one was written."""
+    setup("info")
+    state = StateFile(tmp_path, "x", None)
+    for _ in range(2):
+        with raised_again() as limit:
+            limit(0)
+            state.save({})
+            state.save({})
+        assert list(tmp_path.iterdir()) == []
+        assert capfd.readouterr().err.count("event=no-state") == 1
+        state.save({})
+        (file,) = tmp_path.iterdir()
+        file.unlink()
 
 
 def test_where() -> None:
