@@ -16,6 +16,7 @@ PORT_LIMIT = 65535
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _DIGITS = re.compile(r"[0-9]{1,3}", re.ASCII)
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+_IPV6 = re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]*)?(:[0-9]*)?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PORT_RANGE = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
 _NO_HOST = "holds neither an IP address nor a host name: write for example 203.0.113.1:8421"
@@ -135,6 +136,10 @@ def endpoint(value: str) -> tuple[str, int | None]:
 
     The host is "", a name, or the shortest text of an IP address (a zone is kept).
     """
+    if "@" in value:  # it is not shown, as it may hold a password
+        raise BadValueError("a user and password cannot stand here: write only HOST:PORT")
+    if "/" in value.partition("%")[0]:
+        raise BadValueError(f"{shown(value)} has a '/' in it: write only HOST:PORT")
     if value.startswith("["):
         host, bracket, rest = value[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -145,7 +150,10 @@ def endpoint(value: str) -> tuple[str, int | None]:
         return _host(host, value), _port(rest[1:], value)
     host, _, port = value.partition(":")
     if ":" in port:
-        raise BadValueError(f"{shown(value)} is not HOST:PORT: an IPv6 address stands in brackets")
+        advice = "write HOST:PORT, and a comma between several"
+        if _IPV6.fullmatch(value):
+            advice = "an IPv6 address stands in brackets"
+        raise BadValueError(f"{shown(value)} is not HOST:PORT: {advice}")
     if is_port(value):
         raise BadValueError(f"{shown(value)} has no host: write HOST:{value}")
     return _host(host, value), _port(port, value)
@@ -192,20 +200,37 @@ def is_port(value: str) -> bool:
 def server(value: str) -> tuple[str, int | None]:
     """As `endpoint`, of somebody to be reached: what no host can have is refused."""
     host, port = endpoint(value)
-    bare = host.partition("%")[0]
-    if not is_literal(bare):
-        return host, port
-    found = ipaddress.ip_address(bare)
-    kinds = (
-        (found.is_unspecified, "an unspecified"),
-        (found.is_multicast, "a multicast"),
-        (found == _BROADCAST, "a broadcast"),
-    )
-    for is_one, kind in kinds:
-        if is_one:
-            why = f"has {kind} address, which no host can be reached by: write the server's own"
-            raise BadValueError(f"{shown(value)} {why}")
+    if is_literal(host) and ipaddress.ip_address(host).is_unspecified:
+        advice = "write the server's own"
+        raise BadValueError(f"{shown(value)} has an unspecified address: {advice}")
+    _check_host(host, value, "write the server's own")
     return host, port
+
+
+def listener(value: str) -> tuple[str, int | None]:
+    """As `endpoint`, to listen on: "" or an IP address that a host can have."""
+    if _PORT.fullmatch(value):
+        raise BadValueError(f"{shown(value)} has no colon before the port: write :{value}")
+    host, port = endpoint(value)
+    advice = "write an IP address of this host, or only :PORT for all"
+    if host and not is_literal(host):
+        raise BadValueError(f"{shown(value)} is a name to listen on: {advice}")
+    _check_host(host, value, advice)
+    return host, port
+
+
+def _check_host(host: str, value: str, advice: str) -> None:
+    """Refuse an address that no host can have alone."""
+    if not is_literal(host):
+        return
+    found = ipaddress.ip_address(host)
+    if found.is_multicast:
+        raise BadValueError(f"{shown(value)} has a multicast address: {advice}")
+    if found == _BROADCAST:
+        raise BadValueError(f"{shown(value)} has a broadcast address: {advice}")
+    if found.version == 6 and found.is_link_local and "%" not in host:
+        example = f"write for example [{host}%eth0]:8421, with %25 for % in a URL"
+        raise BadValueError(f"{shown(value)} is link-local and has no device: {example}")
 
 
 def is_literal(host: str) -> bool:

@@ -24,7 +24,10 @@ from gateway.protocol.forwarding import Role
 
 T = TypeVar("T")
 
-_SERVER_HINTS = {"passphrase": ": a server asks for passphrases by handler.auther or handler.auth"}
+_SERVER_HINTS = {
+    "passphrase": ": a server asks for passphrases by handler.auther or handler.auth",
+    "keepAlive": ": a client has a target, /HOST:PORT in a URL, forwarder in a file",
+}
 
 
 class Bag:
@@ -60,6 +63,10 @@ class Bag:
         """Report a warning about a given option."""
         found = self.found[option.name]
         self.report.warn(found.node.place, f"{found.key}: {text}")
+
+    def is_void(self, option: Option[object]) -> bool:
+        """Whether a given list has nothing in it."""
+        return not _items(self.found[option.name].node, whole=option.whole)
 
     def one(self, option: Option[T]) -> T | None:
         """The value of an option that has one."""
@@ -168,9 +175,10 @@ def _unknown(entry: Entry, report: Report) -> str:
         return ""
     before, colon, _ = entry.key.partition(":")
     if colon and (option := find_option(before)) is not None:
-        report.error(
-            entry.place, f"unknown option {before}:...: a blank is missing behind {before}:"
-        )
+        advice = f"a blank is missing behind {before}:"
+        if entry.node.value is not None:  # of a URL
+            advice = f"write {before}=VALUE"
+        report.error(entry.place, f"unknown option {before}:...: {advice}")
         return option.name
     near = nearest_option(entry.key)
     names = ", ".join(option.name for option in used_options())

@@ -18,6 +18,7 @@ from gateway.config.url import (
     forwarder_node,
     pairs,
     selector_entry,
+    split,
     targets_in,
     unescape,
 )
@@ -152,11 +153,7 @@ def _listeners(value: str, place: str, report: Report) -> list[Node]:
 
 def _parts(rest: str, place: str, report: Report) -> tuple[Node | None, str, str, dict[str, Entry]]:
     """User and password, the address, the path, the options."""
-    if "#" in rest:
-        raise BadValueError("a '#' must be written %23 in a URL")
-    rest, _, query = rest.partition("?")
-    authority, _, path = rest.partition("/")
-    userinfo, at, address = authority.rpartition("@")
+    userinfo, at, address, path, query = split(rest)
     found = pairs(query, place, report)
     auth = None
     if option := found.pop("auth", None):

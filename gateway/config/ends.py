@@ -116,14 +116,10 @@ def listen_of(entries: dict[str, Entry], node: Node, role: Role, report: Report)
 
 
 def _listen(value: str, role: Role) -> tuple[str, int]:
-    if addresses.is_port(value):
-        raise BadValueError(f"{shown(value)} has no colon before the port: write :{value}")
-    host, port = addresses.endpoint(value)
-    if role is Role.CLIENT:
+    if role is Role.CLIENT and not value.isdecimal():
+        host, port = addresses.endpoint(value)
         return host, port or 0
-    if host and not addresses.is_literal(host):
-        advice = "write an IP address of this host, or only :PORT for all"
-        raise BadValueError(f"{shown(value)} is a name to listen on: {advice}")
+    host, port = addresses.listener(value)
     if not port:
         why = "has no port" if port is None else "has port 0"
         advice = "a server needs one, for example :8421 (and a client needs a target)"

@@ -77,6 +77,9 @@ def build_service(
     check_side(bag, role)
     nets = _nets(bag, entries["listener"].place if "listener" in entries else node.place)
     _check_targets(bag, nets, targets)
+    if any(near == str(net.ip) for net in nets):
+        advice = "nobody can reach it there: write :PORT, or an outer address"
+        report.error(entries["addr"].node.place, f"addr: {near} is the address in net: {advice}")
     admitted = _admitted(handler, authers, nets, role, report)
     service = Service(
         name=_name(entries, report),
@@ -157,8 +160,9 @@ def _nets(bag: Bag, place: str) -> tuple[Interface, ...]:
         advice = "write this host's address in the tunnel, for example net=192.168.123.1/24"
         bag.report.error(place, f"net: missing: {advice}")
         return ()
-    if not nets and bag.found["net"].node.is_empty:
-        bag.complain(options.NET, '"" has no address: write for example 192.168.123.1/24')
+    if bag.is_void(options.NET):
+        why = f"{bag.shown(options.NET) or 'an empty list'} has no address"
+        bag.complain(options.NET, f"{why}: write for example 192.168.123.1/24")
     if len(nets) > ADDRESS_LIMIT:
         bag.complain(options.NET, f"{len(nets)} addresses are too many: at most {ADDRESS_LIMIT}")
     for index, net in enumerate(nets):

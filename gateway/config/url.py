@@ -19,12 +19,14 @@ from gateway.config.options import SECTIONS, find_option
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.values import BadValueError, shown
 
+_QUOTES = "'\"\u2018\u2019\u201c\u201d"
 RANGE_LIMIT = 256
 """Ports of one range. GOST has no limit."""
 RELAY_EXAMPLE = 'write for example "relay+wss://:443"'
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_OPTION = re.compile(r"&[A-Za-z._]+=")
 _RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 _EXAMPLE = 'write for example "tun://:8421?net=192.168.123.1/24"'
 
@@ -45,11 +47,7 @@ def _services(value: str, place: str, report: Report) -> list[Node]:
     scheme, rest = _split_scheme(value, place, report)
     if scheme is None:
         return []
-    if "#" in rest:
-        raise BadValueError("a '#' must be written %23 in a URL")
-    rest, _, query = rest.partition("?")
-    authority, _, path = rest.partition("/")
-    userinfo, at, address = authority.rpartition("@")
+    userinfo, at, address, path, query = split(rest)
     handler = [entry("type", scheme, place)]
     listener = [entry("type", scheme, place)]
     metadata = _metadata(query, place, report)
@@ -84,10 +82,32 @@ def _services(value: str, place: str, report: Report) -> list[Node]:
     return services
 
 
+def split(rest: str) -> tuple[str, str, str, str, str]:
+    """What follows `://`: user and password, the @ behind them, the address, path and query.
+
+    What it complains of is not shown, as it may be part of a password.
+    """
+    if "#" in rest:
+        raise BadValueError("a '#' must be written %23 in a URL")
+    before, question, query = rest.partition("?")
+    if "@" in query.partition("=")[0]:
+        raise BadValueError("before the @ a '?' must be written %3F in a URL")
+    authority, _, path = before.partition("/")
+    if "@" in path:
+        where = "user and password stand before the first address"
+        raise BadValueError(f"an @ behind a '/': {where}, and a '/' in them is written %2F")
+    userinfo, at, address = authority.rpartition("@")
+    if not question and _OPTION.search(address + path):
+        raise BadValueError("no '?' in the URL: the first option stands behind a '?', not a '&'")
+    return userinfo, at, address, path, query
+
+
 def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, str]:
     """The scheme, and what follows `://`. None, with a report, if it is not ours."""
     if not value:
         raise BadValueError(f"an empty URL: {_EXAMPLE}")
+    if value[0] in _QUOTES:
+        raise BadValueError("the URL begins with a quote: leave out the quotes around it")
     scheme, separator, rest = value.partition("://")
     if not separator or not scheme:
         if separator or "net=" in value:
@@ -248,6 +268,9 @@ def pairs(query: str, place: str, report: Report) -> dict[str, Entry]:
         if not pair:
             continue
         raw_key, _, raw_value = pair.partition("=")
+        if not raw_key:
+            report.error(place, "an option without a name: write NAME=VALUE")
+            continue
         try:
             key = unescape(raw_key, "an option", plus=True)
             value = unescape(raw_value, key, plus=True)

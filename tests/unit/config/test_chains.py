@@ -105,8 +105,8 @@ def test_only_clients_are_chained():
         ("relay+tls://h", 'nodes.addr: "h" has no port: write HOST:PORT'),
         ("relay+tls://:443", 'nodes.addr: ":443" has no host: write HOST:PORT'),
         ("relay+tls://443", 'nodes.addr: "443" has no host: write HOST:443'),
-        ("relay+tls://0.0.0.0:443", ('nodes.addr: "0.0.0.0:443" has an unspecified address, which '
-         "no host can be reached by: write the server's own")),
+        ("relay+tls://0.0.0.0:443", ('nodes.addr: "0.0.0.0:443" has an unspecified address: '
+         "write the server's own")),
         ("relay+tls://h:1/x", '"x": a hop has no target: write it behind the / of -L'),
         ("relay+tls://geheim@h:1", "before the @: write USER:PASSWORD"),
         ("relay+wss://h:1?pth=/x", "unknown option pth: did you mean path?"),

@@ -57,6 +57,15 @@ def test_one_mistake(problems, right, wrong, lines):
     assert problems(yaml=text) == [f"g.yaml:{line}" for line in lines]
 
 
+@pytest.mark.parametrize(
+    ("value", "what"), [("[]", "an empty list"), ('[""]', "an empty list"), ('" , "', '" , "')]
+)
+def test_no_address_at_all(problems, value, what):
+    text = SERVER.replace("10.0.0.1/24", value)
+    line = f"net: {what} has no address: write for example 192.168.123.1/24"
+    assert problems(yaml=text) == [f"g.yaml:4:41: {line}"]
+
+
 def test_no_mistake_hides_another(problems):
     text = """\
 serivces:

@@ -142,7 +142,10 @@ def test_a_long_passphrase_is_cut(load):
 
 def test_what_a_server_has_no_use_for(load):
     assert load(f"{SERVER}&keepAlive=true&passphrase=x").warnings == (
-        "-L #1: keepAlive: has no use on a server",
+        (
+            "-L #1: keepAlive: has no use on a server: a client has a target, /HOST:PORT in a "
+            "URL, forwarder in a file"
+        ),
         (
             "-L #1: passphrase: has no use on a server: a server asks for passphrases by "
             "handler.auther or handler.auth"

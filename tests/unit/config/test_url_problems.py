@@ -10,6 +10,12 @@ UNSUPPORTED = (
     "not supported by this program: leave it out, or run the rest with --ignore-unsupported"
 )
 AUTO = "has no scheme (a tunnel begins with tun://), a proxy (auto) in GOST"
+FIRST = "no '?' in the URL: the first option stands behind a '?', not a '&'"
+OWN = "address: write an IP address of this host, or only :PORT for all"
+ZONE = (
+    "is link-local and has no device: write for example [fe80::1%eth0]:8421, with %25 for % in a "
+    "URL"
+)
 NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used")
 
 
@@ -25,6 +31,40 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
         (":8421", f'":8421" {AUTO}: {UNSUPPORTED}'),
         ("tun", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
         ("tun:8421", 'no scheme in the URL: write for example "tun://:8421?net=192.168.123.1/24"'),
+        ("tun://:8421&net=10.0.0.1/24", FIRST),
+        ("tun://:0/hub:8421&net=10.0.0.1/24", FIRST),
+        ("relay+tls://:443&allow=hub:1", FIRST),
+        ("'tun://:8421'", "the URL begins with a quote: leave out the quotes around it"),
+        (f"{SERVER}&=x", "an option without a name: write NAME=VALUE"),
+        ("tun://:8421?net:10.0.0.1/24", "unknown option net:...: write net=VALUE"),
+        ("tun://:8421?net=,", 'net: "," has no address: write for example 192.168.123.1/24'),
+        ("tun://0/hub:1?net=10.0.0.1/24", 'addr: "0" has no colon before the port: write :0'),
+        (
+            "tun://:0/hub:1;hub:2?net=10.0.0.1/24",
+            (
+                'target: "hub:1;hub:2" is not HOST:PORT: write HOST:PORT, and a comma between '
+                "several"
+            ),
+        ),
+        (
+            "tun://:0/tun://hub:1?net=10.0.0.1/24",
+            "target: \"tun://hub:1\" has a '/' in it: write only HOST:PORT",
+        ),
+        (
+            "tun://10.0.0.1:1?net=10.0.0.1/24",
+            (
+                "addr: 10.0.0.1 is the address in net: nobody can reach it there: write :PORT, or "
+                "an outer address"
+            ),
+        ),
+        ("tun://224.0.0.1:1?net=10.0.0.1/24", f'addr: "224.0.0.1:1" has a multicast {OWN}'),
+        ("tun://[ff02::1]:1?net=10.0.0.1/24", f'addr: "[ff02::1]:1" has a multicast {OWN}'),
+        (
+            "tun://255.255.255.255:1?net=10.0.0.1/24",
+            f'addr: "255.255.255.255:1" has a broadcast {OWN}',
+        ),
+        ("tun://[fe80::1]:1?net=10.0.0.1/24", f'addr: "[fe80::1]:1" {ZONE}'),
+        ("tun://:0/[fe80::1]:1?net=10.0.0.1/24", f'target: "[fe80::1]:1" {ZONE}'),
         ("relay", 'no scheme in the URL: write for example "relay+wss://:443"'),
         ("relay:443", 'no scheme in the URL: write for example "relay+wss://:443"'),
         ("relay+wss:443", 'no scheme in the URL: write for example "relay+wss://:443"'),
@@ -271,8 +311,7 @@ def test_one_problem_one_line(problems, url, line):
     ],
 )
 def test_who_cannot_be_reached_is_no_target(problems, host, kind):
-    own = "which no host can be reached by: write the server's own"
-    line = f'target: "{host}:8421" has {kind} address, {own}'
+    line = f'target: "{host}:8421" has {kind} address: write the server\'s own'
     assert problems(f"tun://:0/{host}:8421?net=10.0.0.1/24") == [f"-L #1: {line}"]
     assert problems(f"tun://:0/hub:1,{host}:8421?net=10.0.0.1/24") == [f"-L #1: {line}"]
 
@@ -300,7 +339,16 @@ def test_a_secret_is_in_no_message(problems):
         f"{CLIENT}&token=geheim%00",
         "tun://10.0.0.2:geheim%@:8421?net=10.0.0.1/24",
         "tun://x:geheim@:8421?net=10.0.0.1/24",
+        "tun://10.0.0.2:geheim/x@:8421?net=10.0.0.1/24",
+        "tun://10.0.0.2:geheim?x@:8421?net=10.0.0.1/24",
+        "tun://10.0.0.2:x/geheim@:8421?net=10.0.0.1/24",
+        "tun://10.0.0.2:x?geheim@:8421?net=10.0.0.1/24",
+        "tun://:0/x:geheim@hub:8421?net=10.0.0.1/24",
+        "tun://:0/x:geheim%40hub:8421?net=10.0.0.1/24",
+        "relay+tls://x:geheim/x@:443",
+        "relay+tls://x:y?geheim@:443",
     ):
+        assert problems(url)
         assert not any("geheim" in line for line in problems(url))
 
 
