@@ -42,8 +42,7 @@ from gateway.protocol.uplink_actions import Action, Check, Connect, Resolve, Sen
 
 LOST_PERIODS = 3
 SHORTEST_SILENCE = 1.0
-"""Seconds that may always pass without an ack, however short three periods are: a way may be
-longer than they are, and a machine busy."""
+"""Seconds that may always pass without an ack: a way may be longer than three short periods."""
 FIRST_SILENCE = 3.0
 """The same before the first ack, when nobody knows how long the way is."""
 FIRST_REPEAT = 0.5
@@ -179,14 +178,17 @@ class Uplink:
         self.acks += 1
         self.last_ack = now
         self.observed = observed
+        settling = not self._figures.steady
         self._figures.answered(now)
         self._current.answered_at = now
         self._selector.succeeded(self._current.index)
-        if self.rtt is not None:
+        if self.rtt is not None and self._figures.steady:
             self._selector.measured(self._current.index, self.rtt)
         self._lost_at = now + self._patience(SHORTEST_SILENCE) if self.keepalive else inf
         if self.state in (State.UP, State.UNWATCHED):
             self._was_up = True
+            if settling and self._figures.steady:
+                self._move(now)
             return
         self._probe_at = inf
         self._heartbeat_at = self._sent + self.ttl if self.keepalive else inf
@@ -213,9 +215,7 @@ class Uplink:
             return
         known.answered_at = now
         self._standby.answered(known, endpoint, now)
-        if self.state is State.UP and (better := self._standby.move(self._current)):
-            self._register(*better, MOVE_PATIENCE, now)
-        elif self._races and self._searching:
+        if not self._move(now) and self._races and self._searching:
             self._register(known, endpoint, MOVE_PATIENCE, now)
 
     def refused(self, now: float) -> None:
@@ -286,13 +286,21 @@ class Uplink:
 
     def _standing(self, known: Known) -> Standing:
         fails = self._selector.fails(known.index)
-        rtt = self._selector.rtt(known.index)
+        used = known is self._current and self.state in (State.UP, State.UNWATCHED)
+        rtt = self.rtt if used else self._selector.rtt(known.index)
         state: Health = "unknown" if known.answered_at is None else "healthy"
-        if known is self._current and self.state in (State.UP, State.UNWATCHED):
+        if used:
             state = "used"
         elif fails:
             state = "failed"
         return Standing(known.target, state, self._is_backup(known), rtt, fails)
+
+    def _move(self, now: float) -> bool:
+        """Go to a better target if there is one; whether there was."""
+        better = self._standby.move(self._current) if self.state is State.UP else None
+        if better is not None:
+            self._register(*better, MOVE_PATIENCE, now)
+        return better is not None
 
     def _register(self, known: Known, endpoint: Endpoint, patience: float, now: float) -> None:
         """Go to this endpoint; while up or lost another one is left for it."""

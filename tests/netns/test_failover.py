@@ -166,11 +166,11 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind(("", 8421))
 while True:
     datagram, name = sock.recvfrom(2000)
-    if datagram[:4] == b"GOST":
+    if datagram[:4] == b"GOST" and len(datagram) % 16 == 4:
         time.sleep(0.04)
         sock.sendto(b"GOST" + bytes(16), name)
 """
-"""A server that is in no hurry."""
+"""A server that is in no hurry. It acks heartbeats, and no advertisements as these have no ack."""
 
 
 def test_the_quickest_is_found(several):

@@ -165,6 +165,20 @@ def test_the_quickest_is_used():
     assert it.uplink.reconnects == 2
 
 
+def test_a_slow_first_answer_is_no_reason_to_leave():
+    """Both ends are cold then. One that stays slow is left as soon as that is known."""
+    rtts = {E1: 0.050, E2: 0.005, E4: 0.006}
+    it = several("lowestlatency", rtts=dict(rtts), ttl=10).start().run(1)
+    it.rtts[E1] = 0.004
+    it.run(300)
+    assert (it.uplink.target, it.uplink.reconnects) == (S1, 0)
+
+    it = several("lowestlatency", rtts=dict(rtts), ttl=10).start().run(19)
+    assert it.uplink.target == S1
+    it.run(5)
+    assert it.uplink.target == S2
+
+
 def test_parallel_takes_who_answers_first():
     rtts = {E1: 0.200, E2: 0.040, E4: 0.080}
     it = several("parallel", rtts=rtts).start().run(0.5)
@@ -236,6 +250,7 @@ def test_whatever_happens_it_neither_spins_nor_sleeps(story, strategy, keepalive
                 case SendHeartbeat():
                     assert connected == uplink.endpoint
                     sent.append(now)
+                    uplink.sent(now)
                 case Connect(where, _):
                     connected = where
                 case Check(where, _):
