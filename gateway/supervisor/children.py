@@ -301,7 +301,11 @@ class Children:
             return
         out_of_memory = _oom_kills() > life.oom_kills
         reason = exit_text(code, out_of_memory=out_of_memory)
-        self._missed(member, f"sent what is no message, {reason}" if life.garbled else reason)
+        if life.garbled:
+            reason = f"sent what is no message, {reason}"
+        elif life.abort_at is not None:
+            reason = f"was stuck, ended by the supervisor: {reason}"
+        self._missed(member, reason)
 
     def _missed(self, member: Member, reason: str, pause: float = 0.0) -> None:
         member.last_exit = reason

@@ -384,6 +384,32 @@ def test_who_was_paused_with_the_supervisor_is_not_stuck(
         assert loop.run_until(lambda: member.restarts > 0, 0.3 if together else 10.0) != together
     finally:
         found.stop("resolver")
+    stuck = "was stuck, ended by the supervisor: killed by SIGKILL"
+    assert member.last_exit == ("" if together else stuck)
+
+
+def test_who_begins_to_work_is_told_of_in_each_life(loop: Loop) -> None:
+    """Ready is no message of the child's own."""
+    begun: list[int] = []
+    ended: list[int] = []
+    heard: list[FromChild] = []
+    found = Children(loop, lambda: None)
+    watched = replace(
+        spec(heard),
+        build=Quiet,
+        on_ready=lambda: begun.append(member.pid),
+        on_end=lambda: ended.append(len(begun)),
+    )
+    member = found.start(watched)
+    try:
+        assert loop.run_until(lambda: len(begun) == 1, 10.0)
+        os.kill(member.pid, signal.SIGKILL)
+        assert loop.run_until(lambda: len(begun) == 2, 10.0)
+    finally:
+        found.stop("resolver")
+    assert begun[0] != begun[1]
+    assert ended == [1, 2]
+    assert not heard
 
 
 def test_what_is_kept_for_a_child_that_is_stopped(loop: Loop) -> None:
