@@ -20,6 +20,11 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]*)?(:[0-9]*)?",
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _PORT_RANGE = re.compile(r"[0-9]+-[0-9]+", re.ASCII)
 _NO_HOST = "holds neither an IP address nor a host name: write for example 203.0.113.1:8421"
+_SURPLUS = (
+    (re.compile(r"[^/]+/[0-9]+", re.ASCII), "the length"),
+    (re.compile(r"[0-9.]+:[0-9]+|\[.+\]:[0-9]+", re.ASCII), "the port"),
+    (re.compile(r"\[.+\]", re.ASCII), "the brackets"),
+)
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,15}", re.ASCII)
 
 
@@ -28,8 +33,24 @@ def address(value: Scalar) -> Address:
     try:
         found = ipaddress.ip_address(text(value))
     except ValueError:
-        raise BadValueError(f"{shown(value)} is not an IP address") from None
+        raise BadValueError(f"{shown(value)} is not an IP address{_surplus(text(value))}") from None
     return _plain_address(found, value)
+
+
+def _surplus(value: str) -> str:
+    """What to leave out of a text for an IP address; "" if there is no such thing."""
+    for pattern, what in _SURPLUS:
+        if pattern.fullmatch(value):
+            return f" alone: leave out {what}"
+    return ""
+
+
+def name_server(value: Scalar) -> Address:
+    """As `address`, of somebody who can be asked."""
+    found = address(value)
+    if found.is_unspecified or found.is_multicast or found == _BROADCAST:
+        raise BadValueError(f"{shown(value)} is no name server's address: write its own")
+    return found
 
 
 def optional_address(value: Scalar) -> Address | None:

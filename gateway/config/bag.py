@@ -173,6 +173,10 @@ def _unknown(entry: Entry, report: Report) -> str:
         advice = "write it in a file, as a key of handler, or ADDRESS:PASSWORD@ in a URL"
         report.error(entry.place, f"{entry.key}: is no option: {advice}")
         return ""
+    if entry.key.lower() in ("chain", "chaingroup"):
+        advice = "give its hops by -F, or name it in a file, as a key of handler"
+        report.error(entry.place, f"{entry.key}: is no option: {advice}")
+        return ""
     before, colon, _ = entry.key.partition(":")
     if colon and (option := find_option(before)) is not None:
         advice = f"a blank is missing behind {before}:"

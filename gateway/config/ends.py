@@ -14,7 +14,6 @@ from gateway.config.tree import Entry, Node, Report, items_of, mapping_of
 from gateway.config.values import (
     BadValueError,
     boolean,
-    integer,
     printable,
     ranged,
     shown,
@@ -222,7 +221,7 @@ def read_selector(holder: dict[str, Entry], bag: Bag | None, report: Report) -> 
     given = Values(found, "selector", "", report)
     default = Selector()
     strategy = given.get("strategy", host_options.strategy, _said(bag, host_options.STRATEGY))
-    fails = given.get("maxfails", integer, _said(bag, host_options.MAX_FAILS))
+    fails = given.get("maxfails", host_options.max_fails, _said(bag, host_options.MAX_FAILS))
     seconds = given.seconds("failtimeout", struct_duration, _said(bag, host_options.FAIL_TIMEOUT))
     for option in _SELECTOR_OPTIONS:
         if bag is not None and option.name.lower() in found:

@@ -62,10 +62,18 @@ def strategy(value: Scalar) -> Strategy:
     raise values.BadValueError(f"{values.shown(value)} is no strategy: {hint}")
 
 
+def max_fails(value: Scalar) -> int:
+    """A number; below 1 it is the default, as in GOST."""
+    try:
+        return values.integer(value)
+    except values.BadValueError as error:
+        raise values.BadValueError(f"{error}: write for example 3") from None
+
+
 DNS: Option[Address] = Option(
     "dns",
     "listener",
-    addresses.address,
+    addresses.name_server,
     "list of IP addresses",
     "Name servers that are asked through this device, set by systemd-resolved's `resolvectl`. Not "
     "with `netns`.",
@@ -151,7 +159,7 @@ STRATEGY: Option[Strategy] = Option(
 MAX_FAILS: Option[int] = Option(
     "maxFails",
     "selector",
-    values.integer,
+    max_fails,
     "number",
     "After so many failures in a row a target rests.",
     default="1",

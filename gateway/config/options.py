@@ -255,8 +255,24 @@ def find_option(key: str) -> Option[object] | None:
     return _BY_NAME.get(key.lower().removeprefix("tun."))
 
 
+_WORDS = {
+    "password": "passphrase",
+    "pass": "passphrase",
+    "gateway": "gw",
+    "device": "name",
+    "dev": "name",
+    "interval": "ttl",
+    "address": "net",
+    "ip": "net",
+    "masquerade": "nat",
+}
+"""Words for an option elsewhere."""
+
+
 def nearest_option(key: str) -> str:
     """The name of an option like an unknown key; "" if none is like it."""
+    if key.lower() in _WORDS:
+        return _WORDS[key.lower()]
     names = [name for option in used_options() for name in (option.name, *option.aliases)]
     return nearest(key.lower().removeprefix("tun."), names)
 

@@ -5,12 +5,16 @@ wider one may have a target in it: the way to it is kept outside the tunnel. A s
 no such care: a route around the address it listens on takes its neighbours the answers.
 """
 
+from ipaddress import ip_network
+
 from gateway.config import addresses, options, outer
 from gateway.config.bag import Bag
 from gateway.config.model import Address, Interface, Route, RouterSpec, Target
 from gateway.config.nets import cannot_be_a_peer, within
 from gateway.config.option import Option
 from gateway.config.routers import Router, router_of
+
+_LOCAL = tuple(map(ip_network, ("127.0.0.0/8", "255.255.255.255/32", "::1/128")))
 
 
 def routes_of(
@@ -28,12 +32,17 @@ def routes_of(
             if earlier != route:
                 bag.complain(option, f"{route.network} is there twice, with different gateways")
             _check_default(bag, option, route, targets)
+            _check_local(bag, option, route)
             _check_gateway(bag, option if given.gateway else options.GW, route, nets)
             _check_swallowed(bag, option, route, targets)
             _check_around(bag, option, route, host)
             _check_own(bag, option, route, nets)
     if gw is not None and not found:
         bag.warn(options.GW, "has no use without route or routes")
+    elif gw is not None and not any(
+        route.network.version == gw.version for route in found.values()
+    ):
+        bag.warn(options.GW, f"{gw} has no use: there is no route of IPv{gw.version}")
     return tuple(found.values())
 
 
@@ -89,6 +98,12 @@ def _check_swallowed(
             elif route.network.prefixlen:
                 advice = "the way to it is kept outside the tunnel"
                 bag.warn(option, f"{route.network} has the target {target.host} in it: {advice}")
+
+
+def _check_local(bag: Bag, option: Option[object], route: Route) -> None:
+    """Refuse what the kernel delivers before it looks for a route."""
+    if any(within(route.network, local) for local in _LOCAL):
+        bag.complain(option, f'"{route.network}" never leaves this host: leave it out')
 
 
 def _check_around(bag: Bag, option: Option[object], route: Route, host: str) -> None:

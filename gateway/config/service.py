@@ -93,7 +93,7 @@ def build_service(
         routes=routes_of(bag, nets, targets, near),
         keepalive=bag.one(options.KEEPALIVE) or False,
         ttl=_ttl(bag),
-        passphrase=_passphrase(bag),
+        passphrase=_passphrase(bag, role),
         workers=bag.one(options.WORKERS) or None,
         offload=cast("Offload", bag.one(options.OFFLOAD) or "auto"),
         mss=cast("Mss", bag.one(options.MSS) or "auto"),
@@ -212,8 +212,10 @@ def _ttl(bag: Bag) -> float:
     return ttl
 
 
-def _passphrase(bag: Bag) -> bytes:
+def _passphrase(bag: Bag, role: Role) -> bytes:
     passphrase = bag.one(options.PASSPHRASE) or b""
+    if role is Role.CLIENT and bag.has(options.PASSPHRASE) and not passphrase:
+        bag.warn(options.PASSPHRASE, "is empty: none is sent")
     if len(passphrase) > PASSPHRASE_LIMIT:
         size = f"longer than {PASSPHRASE_LIMIT} bytes"
         bag.warn(options.PASSPHRASE, f"{size}: only the first {PASSPHRASE_LIMIT} count")

@@ -153,7 +153,7 @@ def printable(value: Scalar) -> str:
     """Text without line breaks and other control characters; not empty."""
     word = text(value)
     if not word:
-        raise BadValueError("has no value")
+        raise BadValueError("has no value: write one, or leave it out")
     if not word.isprintable():
         raise BadValueError(f"{shown(word)} has characters that cannot be printed")
     return word

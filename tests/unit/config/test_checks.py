@@ -98,7 +98,7 @@ def test_two_services_of_which_the_longer_prefix_decides(load, first, second):
                 )
             ],
         ),
-        ("tun://127.0.0.1:8421?net=10.7.0.1/24&gw=10.7.0.2&route=127.0.0.0/9", []),
+        ("tun://127.0.0.1:8421?net=10.7.0.1/24&gw=10.7.0.2&route=126.0.0.0/7", []),
         (
             "tun://:8421?net=10.7.0.1/24,10.0.0.1/8",
             ["net: 10.0.0.1/8 and 10.7.0.1/24: one network is part of the other"],

@@ -129,6 +129,8 @@ def test_auth_is_userinfo_in_base64(load, word):
         ("&gw=192.168.123.1", "gw: has no use without route or routes"),
         ("&token=seventeen-letters", "token: longer than 16 bytes: only the first 16 count"),
         ("&accept=off", "accept: has no use on a client"),
+        ("&token=", "token: is empty: none is sent"),
+        ("&route=10.1.0.0/16&gw=fd00::1", "gw: fd00::1 has no use: there is no route of IPv6"),
         ("&mtu=1400&handler.mtu=1300", "mtu: ignored: listener.metadata has another"),
     ],
 )

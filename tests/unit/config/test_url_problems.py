@@ -119,6 +119,31 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
             'workers: "65" is out of range: write a whole number from 1 to 64, or auto',
         ),
         (f"{SERVER}&sourceCheck=no", 'sourceCheck: "no" is not a switch: write on or off'),
+        (
+            f"{CLIENT}&route=10.1.0.0/16&gw=192.168.123.9/24",
+            'gw: "192.168.123.9/24" is not an IP address alone: leave out the length',
+        ),
+        (
+            f"{CLIENT}&dns=8.8.8.8:53",
+            'dns: "8.8.8.8:53" is not an IP address alone: leave out the port',
+        ),
+        (f"{CLIENT}&dns=[::1]", 'dns: "[::1]" is not an IP address alone: leave out the brackets'),
+        (f"{CLIENT}&dns=0.0.0.0", 'dns: "0.0.0.0" is no name server\'s address: write its own'),
+        (
+            f"{CLIENT}&route=127.0.0.0/9",
+            'route: "127.0.0.0/9" never leaves this host: leave it out',
+        ),
+        (f"{CLIENT}&routes=::1/128", 'routes: "::1/128" never leaves this host: leave it out'),
+        (
+            f"{CLIENT}&maxFails=x",
+            'selector.maxFails: "x" is not a whole number: write for example 3',
+        ),
+        (f"{CLIENT}&name=", "name: has no value: write one, or leave it out"),
+        (f"{CLIENT}&password=x", "unknown option password: did you mean passphrase?"),
+        (
+            f"{CLIENT}&chain=x",
+            ("chain: is no option: give its hops by -F, or name it in a file, as a key of handler"),
+        ),
         (f"{CLIENT}&tun.dns=1.1.1.1,x", 'tun.dns: "x" is not an IP address'),
         (
             f"{CLIENT}&so_mark=-5",
