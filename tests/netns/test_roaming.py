@@ -175,6 +175,31 @@ def test_a_refusing_server_is_noticed_and_found_again(network, server):
     reaches(host, SERVER, deadline=1.0)
 
 
+@pytest.mark.parametrize("why", ["refused", "no-way", "silence"])
+def test_a_lost_server_has_a_reason(network, why):
+    """What the kernel says of the way; where it says nothing, it may be a wrong passphrase."""
+    net = network(1)
+    host = net.lab.clients[0]
+    if why == "no-way":
+        host.ip("route add unreachable 1.2.3.4/32")
+    elif why == "silence":
+        net.lab.hub.ip("route add blackhole 1.2.3.4/32")
+    client = net.client(1, QUICK)
+    wait_for(lambda: state(client) == "lost", 6.0, "the client to miss its server")
+    said = {
+        "refused": "nobody listens on that UDP port there",
+        "no-way": "cannot be reached: No route to host",
+        "silence": "to a wrong address or passphrase it says nothing",
+    }[why]
+    assert said in client.status()["problems"][0]
+    (line,) = (x for x in client.process.output().splitlines() if "event=uplink-lost" in x)
+    assert said in line
+    shown = client.service()["uplink"]
+    assert said in shown["reason"]
+    assert shown["loss_percent"] is None
+    assert (shown["heartbeats"] == 0) is (why == "no-way")
+
+
 def test_refusals_do_not_spin(network):
     """Nobody listens, and every probe is refused: still no more than about two a second."""
     net = network(1)
