@@ -28,34 +28,34 @@ _SURPLUS = (
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,15}", re.ASCII)
 
 
-def address(value: Scalar) -> Address:
+def address(value: Scalar, advice: str = "") -> Address:
     """An IP address without a zone; IPv4 inside IPv6 counts as IPv4."""
     try:
         found = ipaddress.ip_address(text(value))
     except ValueError:
-        raise BadValueError(f"{shown(value)} is not an IP address{_surplus(text(value))}") from None
+        for pattern, what in _SURPLUS:
+            if pattern.fullmatch(text(value)):
+                advice = f" alone: leave out {what}"
+        raise BadValueError(f"{shown(value)} is not an IP address{advice}") from None
     return _plain_address(found, value)
-
-
-def _surplus(value: str) -> str:
-    """What to leave out of a text for an IP address; "" if there is no such thing."""
-    for pattern, what in _SURPLUS:
-        if pattern.fullmatch(value):
-            return f" alone: leave out {what}"
-    return ""
 
 
 def name_server(value: Scalar) -> Address:
     """As `address`, of somebody who can be asked."""
-    found = address(value)
+    found = address(value, ": write the address of a name server")
     if found.is_unspecified or found.is_multicast or found == _BROADCAST:
         raise BadValueError(f"{shown(value)} is no name server's address: write its own")
     return found
 
 
-def optional_address(value: Scalar) -> Address | None:
-    """As `address`, where None has a meaning too."""
-    return address(value)
+def gateway(value: Scalar) -> Address:
+    """As `address`, of a peer."""
+    return address(value, ": write the address of a peer")
+
+
+def optional_gateway(value: Scalar) -> Address | None:
+    """As `gateway`, where None has a meaning too."""
+    return gateway(value)
 
 
 def _plain_address(found: Address, value: Scalar) -> Address:
@@ -135,10 +135,10 @@ def route(value: Scalar) -> Route:
     destination = network(words[0])
     if len(words) == 1:
         return Route(destination)
-    gateway = address(words[1])
-    if gateway.version != destination.version:
+    peer = gateway(words[1])
+    if peer.version != destination.version:
         raise BadValueError(f"{shown(value)} has a gateway of the other IP version")
-    return Route(destination, gateway)
+    return Route(destination, peer)
 
 
 def device(value: Scalar) -> str:

@@ -87,7 +87,10 @@ class Bag:
     def _parse(self, option: Option[T], key: str, node: Node) -> T | None:
         scalar = node.value
         if isinstance(scalar, dict | tuple):
-            self.report.error(node.place, f"{key}: expected one value: {option.kind}")
+            what = (
+                "no list or mapping can stand here: write" if option.many else "expected one value:"
+            )
+            self.report.error(node.place, f"{key}: {what} {option.kind}")
             return None
         try:
             return option.parse(scalar)

@@ -53,7 +53,8 @@ def build(
     chains = Chains(top, report)
     built: list[Built] = []
     relays: list[tuple[RelaySpec, Entry | None]] = []
-    for node in map(as_meant, _services(top, tree, report)):
+    for service in _services(top, tree, report):
+        node = as_meant(service, report)
         if is_relay(node):
             relay = build_relay(node, authers, report)
             relays += [relay] if relay is not None else []

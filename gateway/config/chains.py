@@ -109,11 +109,17 @@ class Chains:
         return ChainSpec(name, tuple(hop for hop in hops if hop is not None), node.place)
 
     def _hop(self, node: Node, index: int) -> HopSpec | None:
+        if not isinstance(node.value, dict):
+            self._report.error(node.place, "hops: expected a mapping here: write name: or nodes:")
+            return None
         entries = shape.entries_of(node, HOP, "hops", self._report)
         if "nodes" not in entries and "name" in entries:
             name = text(_scalar(entries["name"].node))
             if name not in self._hops:
-                self._report.error(node.place, f"hops: there is no hop {shown(name)}")
+                near = nearest(name, list(self._hops))
+                known = ", ".join(map(shown, self._hops)) or "none"
+                hint = f"did you mean {near}?" if near else f"there is {known}"
+                self._report.error(node.place, f"hops: there is no hop {shown(name)}: {hint}")
                 return None
             node = self._hops[name]
             entries = shape.entries_of(node, HOP, "hops", self._report)
@@ -136,14 +142,12 @@ class Chains:
         connector = _section(entries, "connector", CONNECTOR, report)
         dialer = _section(entries, "dialer", DIALER, report)
         carrier = _kinds(connector, dialer, node, report)
-        if carrier is None:
+        where = _address(entries, node, report)
+        if carrier is None or where is None:
             return None
         if index and carrier in OVER_UDP:
             text_ = f"{carrier} goes over UDP, so it can be the first hop only"
             report.error(node.place, f"dialer.type: {text_}")
-            return None
-        where = _address(entries, node, report)
-        if where is None:
             return None
         metadata = _metadata(entries, "nodes", NODE_METADATA, report)
         _metadata(connector, "connector", CONNECTOR_METADATA, report)
@@ -237,7 +241,9 @@ def user_of(end: dict[str, Entry], where: str, report: Report) -> RelayUser | No
 def _section(
     entries: dict[str, Entry], key: str, known: shape.Shape, report: Report
 ) -> dict[str, Entry]:
-    return shape.entries_of(entries[key].node, known, key, report) if key in entries else {}
+    if key not in entries:
+        return {}
+    return shape.entries_of(shape.end_of(entries[key].node, key, report), known, key, report)
 
 
 def _kinds(

@@ -48,6 +48,7 @@ def ends(
         if near != "tun":
             word = shown(words[0])
             report.error(of_handler.place, f"handler.type: unknown type {word}: write {near}")
+            shape.check_keys(entries, shape.SERVICE, "", report)
             return None, None
     for end, kind in (("handler", of_handler), ("listener", of_listener)):
         word = str(kind.value or "")
@@ -78,16 +79,18 @@ def _end(
     return inner, Node(text(kind.value).lower() or None, kind.place)
 
 
-def as_meant(node: Node) -> Node:
+def as_meant(node: Node, report: Report) -> Node:
     """A service whose misspelt keys are under the names they were meant to have."""
     if not isinstance(node.value, dict):
         return node
     entries = shape.as_meant(node.value, shape.SERVICE)
     for end, known in (("handler", shape.HANDLER), ("listener", shape.LISTENER)):
-        inner = entries[end].node if end in entries else node
-        if inner is not node and isinstance(inner.value, dict):
-            meant_ = Node(shape.as_meant(inner.value, known), inner.place)
-            entries = {**entries, end: replace(entries[end], node=meant_)}
+        if end not in entries:
+            continue
+        inner = shape.end_of(entries[end].node, end, report)
+        if isinstance(inner.value, dict):
+            inner = Node(shape.as_meant(inner.value, known), inner.place)
+        entries = {**entries, end: replace(entries[end], node=inner)}
     return replace(node, value=entries)
 
 

@@ -95,7 +95,7 @@ ROUTES: Option[Route] = Option(
 GW: Option[Address] = Option(
     "gw",
     "listener",
-    addresses.address,
+    addresses.gateway,
     "IP address",
     "The gateway of each `route`, and of each entry of `routes` without one, that is of the same "
     "IP version.",

@@ -23,6 +23,7 @@ SERVICE_METADATA = shape.of("user", useless="enableStats labels",
                             "postDown proxyProtocol dialTimeout")  # fmt: skip
 MOST_BRIDGES = 64
 MOST_CLIENTS = 1_000_000
+SHORTEST = 0.1
 LONGEST = 86400.0
 
 
@@ -101,8 +102,8 @@ def build_relay(
 def _patience(value: Scalar) -> float:
     """0 is the default, as in GOST."""
     found = duration(value)
-    if not 0 <= found <= LONGEST:
-        raise BadValueError(f"{shown(value)} is out of range: write up to 24h, above 0")
+    if found and not SHORTEST <= found <= LONGEST:
+        raise BadValueError(f"{shown(value)} is out of range: write 100ms to 24h")
     return found or READ_TIMEOUT
 
 

@@ -93,7 +93,7 @@ def _route(node: Node, report: Report) -> Route | None:
         return None
     if older is not None and older != network:
         report.warn(entries["net"].place, "routers.routes.net: ignored, as dst is given")
-    gateway = values.get("gateway", addresses.optional_address, None)
+    gateway = values.get("gateway", addresses.optional_gateway, None)
     if gateway is None:
         if "gateway" not in entries or entries["gateway"].node.is_empty:
             missing = f"{network} has no gateway and is passed over"

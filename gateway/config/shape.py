@@ -8,6 +8,7 @@ silence. An empty value says nothing and is let through.
 from gateway.config.option import WHERE, Standing, nearest, without_value
 from gateway.config.options import find_option
 from gateway.config.tree import Entry, Node, Report, mapping_of
+from gateway.config.values import text
 
 
 class Shape(dict[str, Standing]):
@@ -91,6 +92,15 @@ def entries_of(node: Node, shape: Shape, where: str, report: Report) -> dict[str
     entries = as_meant(mapping_of(node, where, report), shape)
     check_keys(entries, shape, where, report)
     return entries
+
+
+def end_of(node: Node, where: str, report: Report) -> Node:
+    """An end of a service or a node. A word alone is reported, and taken for its type."""
+    if isinstance(node.value, dict | tuple) or node.is_empty:
+        return node
+    told = f"expected a mapping here: write type: {text(node.value)} under it"
+    report.error(node.place, f"{where}: {told}")
+    return Node({"type": Entry("type", node.place, node)}, node.place)
 
 
 def as_meant(entries: dict[str, Entry], shape: Shape) -> dict[str, Entry]:

@@ -118,7 +118,7 @@ def duration(value: Scalar) -> float:
     else:
         seconds = float(integer(value))
     if abs(seconds) >= _DURATION_LIMIT:
-        raise BadValueError(f"{shown(value)} is too long a duration")
+        raise BadValueError(f"{shown(value)} is too long a duration: write for example 10s")
     return seconds
 
 
@@ -133,7 +133,7 @@ def struct_duration(value: Scalar) -> float:
     else:
         seconds = _go_duration(text(value))
     if abs(seconds) >= _DURATION_LIMIT:
-        raise BadValueError(f"{shown(value)} is too long a duration")
+        raise BadValueError(f"{shown(value)} is too long a duration: write for example 10s")
     return seconds
 
 

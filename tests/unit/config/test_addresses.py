@@ -72,7 +72,7 @@ def test_route():
     [
         ("", '"" is not a route: write NETWORK or NETWORK GATEWAY'),
         ("a b c", '"a b c" is not a route: write NETWORK or NETWORK GATEWAY'),
-        ("10.0.0.0/8 gw", '"gw" is not an IP address'),
+        ("10.0.0.0/8 gw", '"gw" is not an IP address: write the address of a peer'),
         ("10.0.0.0/8 fd00::1", '"10.0.0.0/8 fd00::1" has a gateway of the other IP version'),
     ],
 )

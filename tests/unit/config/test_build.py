@@ -197,7 +197,10 @@ services:
                 "g.yaml:4:59: net: given twice, first at 4:36",
                 "g.yaml:4:93: name: expected one value: device name",
                 "g.yaml:4:82: mtu: expected one value: number, 576 to 65507",
-                "g.yaml:4:110: routes: expected one value: list of `NETWORK` or `NETWORK GATEWAY`",
+                (
+                    "g.yaml:4:110: routes: no list or mapping can stand here: write list of "
+                    "`NETWORK` or `NETWORK GATEWAY`"
+                ),
             ],
         ),
         (

@@ -186,7 +186,7 @@ def test_all_of_a_listener():
         ("relay+tls://:1?bridges=0", ('handler.metadata.bridges: "0" is out of range: write a '
          "whole number from 1 to 64")),
         ("relay+tls://:1?readTimeout=-5s", ('handler.metadata.readTimeout: "-5s" is out of range: '
-         "write up to 24h, above 0")),
+         "write 100ms to 24h")),
         ("relay+tls://u:@:1", "handler.auth: the password is empty"),
     ],
 )  # fmt: skip

@@ -23,7 +23,9 @@ MISSING = "net: missing: write this host's address in the tunnel, for example ne
         ("handler: {type: tun}", "handler: tun",
          ["3:12: handler: expected a mapping here: write type: tun under it"]),
         ("listener: {type: tun, metadata: {net: 10.0.0.1/24}}", "listener: tun",
-         ["4:13: listener: expected a mapping here: write type: tun under it"]),
+         ["4:13: listener: expected a mapping here: write type: tun under it", f"4:3: {MISSING}"]),
+        ("handler: {type: tun}", "handler: [tun]",
+         ["3:12: handler: expected a mapping here: write type: tun under it"]),
         ("{net: 10.0.0.1/24}", "[net]",
          ["4:35: listener.metadata: expected a mapping of keys to values here"]),
         ("metadata: {net: 10.0.0.1/24}", "net: 10.0.0.1/24",
@@ -168,6 +170,40 @@ services:
         "g.yaml:4:3: unknown key listner: did you mean listener?",
         "g.yaml:3:12: unknown key handler.typ: did you mean type?",
         "g.yaml:4:13: unknown key listener.tpe: did you mean type?",
+    ]
+
+
+def test_words_instead_of_ends(problems):
+    text = "services:\n- addr: :443\n  handlr: rely\n  listener: wss\n"
+    assert problems(yaml=text.replace("handlr: rely", "handler: relay")) == [
+        "g.yaml:3:12: handler: expected a mapping here: write type: relay under it",
+        "g.yaml:4:13: listener: expected a mapping here: write type: wss under it",
+    ]
+    assert problems(yaml=text) == [
+        "g.yaml:3:11: handler: expected a mapping here: write type: rely under it",
+        "g.yaml:4:13: listener: expected a mapping here: write type: wss under it",
+        'g.yaml:3:11: handler.type: unknown type "rely": write relay',
+        "g.yaml:3:3: unknown key handlr: did you mean handler?",
+    ]
+
+
+def test_hops_that_are_not(problems):
+    text = (
+        SERVER
+        + """\
+chains:
+- name: out
+  hops: [one, {name: tow}, {nodes: [{addr: hub, connector: relay, dialer: wsss}]}]
+hops: [{name: two}]
+"""
+    )
+    assert problems(yaml=text) == [
+        "g.yaml:7:10: hops: expected a mapping here: write name: or nodes:",
+        'g.yaml:7:15: hops: there is no hop "tow": did you mean two?',
+        "g.yaml:7:60: connector: expected a mapping here: write type: relay under it",
+        "g.yaml:7:75: dialer: expected a mapping here: write type: wsss under it",
+        'g.yaml:7:75: dialer.type: there is no carrier "wsss": did you mean wss?',
+        'g.yaml:7:44: nodes.addr: "hub" has no port: write HOST:PORT',
     ]
 
 

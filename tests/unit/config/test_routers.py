@@ -173,7 +173,7 @@ def test_beside_routes_both_stand(load):
         ),
         (
             [inline("dst: 10.0.0.0/8, gateway: hub")],
-            '9:32: routers.routes.gateway: "hub" is not an IP address',
+            '9:32: routers.routes.gateway: "hub" is not an IP address: write the address of a peer',
         ),
         (
             [inline("dst: 10.0.0.0/99, gateway: 192.168.123.2")],

@@ -112,7 +112,7 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
             "name: \"a/b\" is not a device name: write up to 15 letters, digits, '-', '_' or '.'",
         ),
         (f"{CLIENT}&offload=of", 'offload: "of" is none of auto, on, off'),
-        (f"{CLIENT}&gw=gw", 'gw: "gw" is not an IP address'),
+        (f"{CLIENT}&gw=gw", 'gw: "gw" is not an IP address: write the address of a peer'),
         (f"{CLIENT}&user=a%20b", 'user: "a b" is not a user\'s name'),
         (
             f"{SERVER}&workers=65",
@@ -144,7 +144,14 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
             f"{CLIENT}&chain=x",
             ("chain: is no option: give its hops by -F, or name it in a file, as a key of handler"),
         ),
-        (f"{CLIENT}&tun.dns=1.1.1.1,x", 'tun.dns: "x" is not an IP address'),
+        (
+            f"{CLIENT}&tun.dns=1.1.1.1,x",
+            'tun.dns: "x" is not an IP address: write the address of a name server',
+        ),
+        (
+            f"{CLIENT}&ttl=10000000000",
+            'ttl: "10000000000" is too long a duration: write for example 10s',
+        ),
         (
             f"{CLIENT}&so_mark=-5",
             'so_mark: "-5" is out of range: write a whole number from 0 to 4294967295',
