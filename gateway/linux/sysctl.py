@@ -79,9 +79,12 @@ def plan_forwarding(versions: Iterable[int]) -> tuple[Change, ...]:
 
 
 def apply(changes: Sequence[Change]) -> None:
-    """Make the changes. HostError names the setting that could not be made."""
+    """Make the changes. HostError names the setting that could not be made.
+
+    One that is not there any more needs none: its device has gone, or has another name.
+    """
     for change in changes:
-        if _read(change.key) == change.after:
+        if _read(change.key) in (change.after, None):
             continue
         try:
             _write(change.key, change.after)

@@ -102,3 +102,12 @@ def test_the_place_is_known_without_a_descriptor(monkeypatch: pytest.MonkeyPatch
     sysctl._boot.cache_clear()
     with pytest.raises(NoRoomError):
         sysctl.place()
+
+
+def test_a_device_that_has_gone_needs_no_setting(root: Path) -> None:
+    (root / "ipv4/ip_forward").write_text("0\n")
+    sysctl.apply(
+        [Change("ipv6/conf/gone/accept_ra", "1", "2"), Change("ipv4/ip_forward", "0", "1")]
+    )
+    assert (root / "ipv4/ip_forward").read_text() == "1"
+    assert not (root / "ipv6/conf/gone").exists()
