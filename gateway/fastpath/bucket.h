@@ -26,4 +26,22 @@ static inline bool bucket_take(struct bucket *b, uint64_t now)
     return true;
 }
 
+/* The same in one word, where there are many of one kind: when it will be full again
+ * (monotonic ns). One that was never used is full. */
+struct small_bucket {
+    uint64_t full_at;
+};
+
+static inline bool small_bucket_take(struct small_bucket *b, uint64_t rate, uint64_t burst,
+                                     uint64_t now)
+{
+    uint64_t gap = 1000000000u / rate;
+    uint64_t full_at = b->full_at > now ? b->full_at : now;
+
+    if (full_at - now > (burst - 1) * gap)
+        return false;
+    b->full_at = full_at + gap;
+    return true;
+}
+
 #endif

@@ -74,7 +74,8 @@ cdef extern from "worker.h" nogil:
         sender_s sender
         tun_writer writer
 
-    void worker_open(worker *w)
+    bint worker_open(worker *w)
+    void worker_close(worker *w)
     unsigned worker_run(worker *w, uint64_t timeout)
     void tun_writer_open(tun_writer *w, int fd, page *page, bint merge_tcp, bint merge_udp)
 
@@ -171,11 +172,12 @@ cdef class Worker:
         self.at.sender.gso = gso
         self.at.sender.fib = fib.at
         self.at.sender.page = page.at
-        worker_open(self.at)
+        if not worker_open(self.at):
+            raise MemoryError
         tun_writer_open(&self.at.writer, tun, page.at, merge_tcp, merge_udp)
 
     def __dealloc__(self):
-        free(self.at)
+        worker_close(self.at)
 
     def run(self, double timeout):
         cdef unsigned events

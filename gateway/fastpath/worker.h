@@ -14,11 +14,11 @@
 
 #include <poll.h>
 
-#include "bucket.h"
 #include "decide.h"
 #include "icmp.h"
 #include "merge.h"
 #include "mss.h"
+#include "punts.h"
 #include "ring.h"
 #include "sender.h"
 #include "split.h"
@@ -29,30 +29,9 @@
 
 #define RECEIVE_MESSAGES 16
 #define RECEIVE_BYTES 65536u
-#define PUNTS 64
-#define PUNT_BYTES 2048u
 #define RING_BURST 64
-
-/* Control datagrams a second that reach the supervisor, and how many at once. */
-#define PUNT_KNOWN_RATE 4000u
-#define PUNT_KNOWN_BURST 4000u
-#define PUNT_UNKNOWN_RATE 1000u
-#define PUNT_UNKNOWN_BURST 1000u
 #define ANSWERS 16 /* ICMP errors in one burst */
 #define REFUSED_NS 20000000u /* a refused socket is reported no more often */
-
-struct punt {
-    struct endpoint from;
-    struct address local;
-    uint32_t bytes;
-    uint8_t datagram[PUNT_BYTES];
-};
-
-struct arrival { /* where a datagram came from and to */
-    struct endpoint from;
-    struct address local;
-    int32_t sender;
-};
 
 struct worker {
     int udp, tun, channel, doorbell, family;
@@ -62,7 +41,7 @@ struct worker {
     struct fib *fib;
     struct page *page;
     struct ring_consumer ring;
-    struct bucket known, unknown, answers;
+    struct bucket answers;
     struct address own4, own6; /* of this gateway in the tunnel; all zero: none */
     uint32_t mss_mtu;          /* SYNs are clamped to this MTU; 0: they are not */
     uint32_t mtu;              /* of the tunnel, for what goes from peer to peer */
@@ -81,17 +60,18 @@ struct worker {
         uint8_t bytes[256];
     } control[RECEIVE_MESSAGES];
     uint8_t arena[RECEIVE_MESSAGES][RECEIVE_BYTES];
+    struct punt_limits limits;
 };
 
-static inline void worker_punt(struct worker *w, const struct arrival *from, const uint8_t *datagram,
-                               uint32_t bytes, uint64_t now)
+static __attribute__((noinline)) void worker_punt(struct worker *w, const struct arrival *from,
+                                                  const uint8_t *datagram, uint32_t bytes,
+                                                  uint64_t now)
 {
     if (bytes > PUNT_BYTES) {
         count(w->page, COUNTER_DROP + REASON_BAD_CONTROL, 1);
         return;
     }
-    bool known = w->role == ROLE_CLIENT || from->sender >= 0;
-    if (w->punts == PUNTS || !bucket_take(known ? &w->known : &w->unknown, now)) {
+    if (!punt_take(&w->limits, w->fib, w->role, from, w->punts, now)) {
         count(w->page, COUNTER_DROP + REASON_PUNT_LIMITED, 1);
         return;
     }
@@ -353,13 +333,22 @@ static inline unsigned worker_run(struct worker *w, uint64_t timeout)
     }
 }
 
-static inline void worker_open(struct worker *w)
+/* `w` may be NULL, or never opened. */
+static inline void worker_close(struct worker *w)
+{
+    if (!w)
+        return;
+    punt_limits_close(&w->limits);
+    free(w);
+}
+
+/* False when memory is short. */
+static inline bool worker_open(struct worker *w)
 {
     for (unsigned i = 0; i < RECEIVE_MESSAGES; i++)
         w->vector[i] = (struct iovec){w->arena[i], RECEIVE_BYTES};
-    w->known = (struct bucket){PUNT_KNOWN_RATE, PUNT_KNOWN_BURST, 0, 0};
-    w->unknown = (struct bucket){PUNT_UNKNOWN_RATE, PUNT_UNKNOWN_BURST, 0, 0};
     w->answers = (struct bucket){ANSWER_RATE, ANSWER_BURST, 0, 0};
+    return punt_limits_open(&w->limits, w->fib);
 }
 
 #endif

@@ -33,6 +33,7 @@ RUNS = {
     "answer": 60_000,
     "frames": 20_000,
     "receive": 2_000,
+    "punts": 5_000,
 }
 """Fuzz targets, and inputs for each: some 10 s in all."""
 

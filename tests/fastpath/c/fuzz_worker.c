@@ -38,7 +38,7 @@ static void open_worker(void)
     worker = calloc(1, sizeof *worker);
     worker->fib = worker->sender.fib = fib;
     worker->page = worker->sender.page = page;
-    worker_open(worker);
+    CHECK(worker_open(worker));
 }
 
 /* A packet that came in, or an ICMP error about one. */
