@@ -38,7 +38,7 @@ from fastpath.twins import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import TCP, UDP, echo_request
+from strategies import TCP, UDP, echo_request, ip_packet
 
 
 def joined(records: list[bytes]) -> list[int]:
@@ -135,6 +135,10 @@ NEVER_JOINED = {
     "another ttl": second(ttl=63),
     "DF only here": second(ip_flags=0),
     "the reserved flag": second(ip_flags=0xC000),
+    "the reserved flag before": [
+        tcp_packet(*from_peer(), data(100), ip_flags=0xC000),
+        second()[1],
+    ],
     "another ack": second(ack=2),
     "another window": second(window=513),
     "another urgent pointer": second(urgent=1),
@@ -155,6 +159,10 @@ NEVER_JOINED = {
     "other ip options": [
         tcp_packet(*from_peer(), data(100), ip_options=ROUTER_ALERT),
         tcp_packet(*from_peer(), data(100), ip_options=b"\1" * 4, seq=100, ident=1),
+    ],
+    "ip options where tcp had some, and these in the payload": [
+        tcp_packet(*from_peer(), data(100), options=b"\1" * 4),
+        tcp_packet(*from_peer(), b"\1" * 100, ip_options=b"\1" * 4, seq=100, ident=1),
     ],
     "another traffic class": second(6, traffic_class=1),
     "another flow label": second(6, flow=1),
@@ -310,6 +318,21 @@ def test_a_packet_that_cannot_join_does_not_overtake_its_flow():
 
         assert recut(records) == packets
         assert joined(records) == [3, 1, 2]
+
+
+def test_a_packet_too_short_for_ports_does_not_overtake_any_flow():
+    there, here = from_peer()
+    for protocol, flow in ((TCP, tcp_flow(3)), (UDP, udp_flow(3))):
+        packets = [*flow[:2], ip_packet(there, here, flow[0][20:23], protocol), flow[2]]
+        with Rig() as rig:
+            rig.peer(0)
+            rig.send(0, *packets)
+
+            rig.work()
+            records = rig.to_host()
+
+            assert recut(records) == packets
+            assert joined(records) == [2, 1, 1]
 
 
 def test_a_pure_ack_flushes_its_own_flow_only():

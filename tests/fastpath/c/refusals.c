@@ -344,6 +344,7 @@ static void check_fallback(bool tcp)
     deliver(!tcp);
     CHECK(joined_writes == 3 && single_writes == 3 && counter(COUNTER_MERGE_FALLBACKS) == 1);
     CHECK(dropped(REASON_TUN_ERROR) == 3 && counter(COUNTER_DELIVERED_PACKETS) == 9);
+    CHECK(counter(COUNTER_TUN_WRITES) == joined_writes + single_writes);
 }
 
 static void a_device_that_takes_no_joined_udp(void)
