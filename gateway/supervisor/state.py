@@ -108,7 +108,8 @@ class StateFile:
                 self._unusable(error)
             elif not self._lacking:
                 self._lacking = True
-                self._tell(error, f"it is tried again; {remedy(error)}")
+                then = "the write before this one stands" if last else "it is tried again"
+                self._tell(error, f"{then}; {remedy(error)}")
         else:
             self._lacking = False
 
