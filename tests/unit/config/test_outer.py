@@ -125,7 +125,10 @@ def test_a_command_is_in_no_message(problems):
     lines = problems(yaml=file(rest=rest))
     assert lines == [
         "g.yaml:7:22: preUp: must not contain NUL characters",
-        "g.yaml:7:44: postUp: no list or mapping can stand here: write command, or list of commands",
+        (
+            "g.yaml:7:44: postUp: no list or mapping can stand here: write command, or list of "
+            "commands"
+        ),
     ]
 
 
