@@ -258,7 +258,7 @@ def descriptors_open() -> int:
 @pytest.mark.parametrize("carrier", ["tcp", "tls", "ws", "wss"])
 def test_streams_that_come_and_go_leave_nothing(papers, carrier) -> None:
     listen, options, dial, dial_options = listen_of(papers, carrier)
-    rounds, together = 7, 100
+    rounds, together = 10, 100
 
     async def main():
         async with serving(listen, max_half_open=500, echo=True, **options) as served:
@@ -290,8 +290,9 @@ def test_streams_that_come_and_go_leave_nothing(papers, carrier) -> None:
             finally:
                 tracemalloc.stop()
             assert later[-1][0] == descriptors
-            # A hundred bytes a stream that stay would be far more, in every round.
+            # The interpreter's own stock of free objects is full after some rounds. A hundred bytes
+            # a stream that stay would be far more, in every round.
             steps = [after - before for before, after in pairwise([memory, *(m for _, m in later)])]
-            assert median(steps) < together * 40
+            assert median(steps[-5:]) < together * 40
 
     run(main())
