@@ -213,6 +213,20 @@ def test_a_udp_checksum_of_zero_goes_out_as_all_ones():
         assert peer.receive(2) == [packet, packet]
 
 
+def test_a_tcp_checksum_of_zero_stays_zero():
+    """Both of its forms are right; the host would have sent this one."""
+    rest = tcp_packet(*to_peer(), data(98) + b"\0\0")[36:38]
+    packet = tcp_packet(*to_peer(), data(98) + rest)
+    assert packet[36:38] == b"\0\0"
+    with Rig() as rig:
+        peer = rig.peer(0)
+        rig.from_host(needs_checksum(packet), super_packet(packet, 1000))
+
+        rig.work()
+
+        assert peer.receive(2) == [packet, packet]
+
+
 @pytest.mark.parametrize("checksum", [b"\0\0", b"\x12\x34"], ids=["absent", "wrong"])
 def test_a_checksum_that_is_not_ours_to_complete_is_left_alone(checksum):
     """A wrong one never leaves as a right one (I12)."""
@@ -253,6 +267,7 @@ BAD_OFFLOADS = {
     "tcp header cut": bad(tcp_packet(*to_peer()), csum_start=24),
     "data offset short": super_packet(tcp(), 1000)[:10] + with_data_offset(tcp(), 4),
     "data offset long": super_packet(tcp(), 1000)[:10] + with_data_offset(tcp(size=5), 15),
+    "data offset just too long": super_packet(tcp(), 1000)[:10] + with_data_offset(tcp(size=3), 6),
     "udp header cut": bad(datagram(*to_peer()), csum_start=22),
     "headers beyond reason": bad(udp(size=2000), csum_start=400),
     "headers a byte too long": bad(udp(size=2000), csum_start=249),

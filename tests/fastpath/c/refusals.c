@@ -294,6 +294,19 @@ static void a_group_has_64_datagrams_and_65507_bytes(void)
     CHECK(sent_messages == 7);
 }
 
+static void neighbours_in_memory_are_one_piece(void)
+{
+    static const uint8_t body[700];
+
+    for (unsigned i = 0; i < 6; i++) {
+        sender_room(s);
+        sender_put(s, 0, FROM_UDP, NULL, 0, body + (i < 5 ? i : 6) * 100, 100);
+    }
+    see_datagram = NULL;
+    sender_flush(s);
+    CHECK(sent_messages == 1 && sent_datagrams == 6 && sent_vectors == 2);
+}
+
 /* Every datagram with a header of its own: the memory for them ends before the messages do. */
 static void headers_have_room_or_leave(void)
 {
@@ -440,6 +453,7 @@ int main(int argc, char **argv)
         CASE(only_a_connected_socket_has_events),
         CASE(each_origin_has_its_sums),
         CASE(a_group_has_64_datagrams_and_65507_bytes),
+        CASE(neighbours_in_memory_are_one_piece),
         CASE(headers_have_room_or_leave),
         CASE(a_device_that_takes_no_joined_udp),
         CASE(a_device_that_takes_no_joined_tcp),

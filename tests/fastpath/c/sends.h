@@ -19,6 +19,7 @@ int fake_sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags);
 
 static struct input failures;               /* bytes that decide what fails */
 static uint64_t sent_messages, sent_datagrams, sent_bytes; /* what the doubles took */
+static size_t sent_vectors;                 /* of the last message */
 static void (*before_send)(void);           /* at each call, whatever comes of it */
 static void (*see_datagram)(const uint8_t *datagram, size_t bytes);
 
@@ -53,6 +54,7 @@ static inline void see_message(const struct msghdr *m)
     }
     sent_bytes += bytes;
     sent_messages++;
+    sent_vectors = m->msg_iovlen;
     free(whole);
 }
 
