@@ -8,9 +8,7 @@ import os
 import resource
 import socket
 import tracemalloc
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import pytest
 from carried import Counts, Served, Taker, listening, run, serving, until
@@ -285,14 +283,14 @@ def test_streams_that_come_and_go_leave_nothing(papers, carrier) -> None:
             tracemalloc.start()
             try:
                 await crowd()
-                descriptors, memory = await crowd()
+                descriptors, _ = await crowd()
                 later = [await crowd() for _ in range(rounds)]
             finally:
                 tracemalloc.stop()
             assert later[-1][0] == descriptors
-            # The interpreter's own stock of free objects is full after some rounds. A hundred bytes
-            # a stream that stay would be far more, in every round.
-            steps = [after - before for before, after in pairwise([memory, *(m for _, m in later)])]
-            assert median(steps[-5:]) < together * 40
+            # The interpreter's own stock of free objects is full after some rounds, and goes up and
+            # down by turns. A hundred bytes a stream that stay would be far more.
+            (_, before), *_, (_, after) = later[-7:]
+            assert (after - before) / 6 < together * 40
 
     run(main())
