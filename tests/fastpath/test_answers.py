@@ -167,6 +167,32 @@ def test_answers_are_rationed():
         rig.check_sums()
 
 
+def test_the_hosts_answers_are_rationed_too():
+    with answering() as rig:
+        for _ in range(5000):
+            rig.from_host(plain(echo_request(HOST[0], NOBODY[4])))
+            rig.to_host()
+
+        assert rig.drops(rig.reader_page) == {"no_peer": 5000}
+        assert 100 <= rig.reader_page.read()["answered_packets"] < 4500
+
+
+def test_a_burst_is_answered_sixteen_times_at_most():
+    packets = [udp_packet(tunnel_address(0), NOBODY[4], port, 2, b"") for port in range(20)]
+    with answering() as rig:
+        peer = rig.peer(0)
+        rig.send(0, *packets, grouped=True)
+
+        rig.work()
+
+        for answer, packet in zip(peer.receive(16), packets, strict=False):
+            check_answer(answer, packet, HOST[0], 4)
+        assert peer.nothing_came()
+        assert rig.drops() == {"no_peer": 20}
+        assert rig.counted("answered_packets") == 16
+        rig.check_sums()
+
+
 def narrow(mtu: int, **options: bool) -> Rig:
     rig = Rig(merge=False, **options)
     rig.worker_parts |= {"own4": HOST[0], "own6": HOST[1], "mtu": mtu}

@@ -323,6 +323,26 @@ def test_verdicts_on_a_peers_packets_agree(case, role, source_check):
     assert fast == numbers(expected)
 
 
+@pytest.mark.parametrize("size", [0, 1, 19, 20, 21, 24, 39, 40, 41, 60, 61])
+def test_verdicts_on_any_header_length_agree(size):
+    """Every version and IHL; the total length is right for either version."""
+    fib, slow = twins(DEFAULTS, {})
+    somewhere = Endpoint(a16("198.51.100.1"), 9)
+    for first in range(256):
+        packet = bytearray(bytes((first,)) + bytes(60))[:size]
+        if first >> 4 == 4:
+            packet[2:4] = size.to_bytes(2)[: max(size - 2, 0)]
+            packet[12:13] = b"\xc0"[: max(size - 12, 0)]
+        elif first >> 4 == 6:
+            packet[4:6] = (max(size - 40, 0)).to_bytes(2)[: max(size - 4, 0)]
+            packet[8:9] = b"\xfd"[: max(size - 8, 0)]
+        packet = bytes(packet[:size])
+        expected = decide_udp(packet, somewhere, slow, Role.SERVER, False)
+
+        assert fib.decide_udp(packet, *somewhere[:2], Role.SERVER, False) == numbers(expected)
+        assert fib.decide_tun(packet) == numbers(decide_tun(packet, slow))
+
+
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("source", SPECIAL_ADDRESSES, ids=lambda a: a.hex())
 def test_verdicts_on_a_special_source_agree(source, role):

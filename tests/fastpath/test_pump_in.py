@@ -184,10 +184,11 @@ def test_without_a_source_check_strangers_pass():
         assert recut(rig.to_host()) == [packet]
 
 
-def test_a_route_to_an_empty_slot_drops_as_stale():
+@pytest.mark.parametrize("slot", [7, 8, 2**24 - 8])
+def test_a_route_to_an_empty_slot_or_none_drops_as_stale(slot):
     with Rig() as rig:
         rig.peer(0)
-        rig.fib.set_route(a16("10.0.0.9"), 128, 7)
+        rig.fib.set_route(a16("10.0.0.9"), 128, slot)
         rig.send(0, echo_request(tunnel_address(0), a16("10.0.0.9")))
 
         rig.work()

@@ -74,7 +74,9 @@ def test_whatever_the_device_says_every_packet_is_counted_once(records):
         rig.work()
 
         rig.check_sums()
-        assert rig.reader_page.read()["queued_packets"] == rig.counted("ring_packets")
+        queued = rig.reader_page.read()
+        assert queued["queued_packets"] == rig.counted("ring_packets")
+        assert queued["queued_bytes"] == rig.counted("ring_bytes")
 
 
 def test_neighbours_for_one_peer_leave_as_groups_and_in_order():
@@ -124,23 +126,26 @@ def test_it_leaves_from_the_address_the_peer_reached(family):
         peer = rig.peer(0, family)
         local = "127.0.0.2" if family == socket.AF_INET else "::1"
         rig.admit(0, local=a16(local))
-        rig.from_host(plain(tcp(size=10)))
+        for record, count in ((plain(tcp(size=10)), 1), (TCP4, 4)):
+            rig.from_host(record)
+            rig.work()
+            peer.receive(count)
 
-        rig.work()
-        peer.receive(1)
-
-        assert peer.came_from[0] == local
+            assert peer.came_from[0] == local
+        assert peer.arrivals == [1, 4]
 
 
 def test_an_ipv4_socket_serves_too():
     with Rig(family=socket.AF_INET) as rig:
         peer = rig.peer(0)
-        rig.admit(0, local=a16("127.0.0.1"))
+        rig.admit(0, local=a16("127.0.0.2"))
         rig.from_host(TCP4)
 
         rig.work()
 
         assert peer.receive(4) == cut(TCP4)
+        assert peer.arrivals == [4]
+        assert peer.came_from[0] == "127.0.0.2"
 
 
 def test_a_path_that_takes_no_groups_gets_datagrams_one_by_one():

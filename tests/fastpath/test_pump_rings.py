@@ -4,7 +4,7 @@ import os
 
 import pytest
 from fastpath.flows import TCP4, TCP6, tcp, to_peer, udp
-from fastpath.rig import Rig, ends_in_time
+from fastpath.rig import Rig, ends_in_time, tunnel_address
 from fastpath.twins import cut, needs_checksum, plain, super_packet
 from strategies import echo_request
 
@@ -55,6 +55,38 @@ def test_what_was_queued_for_a_peer_that_left_is_dropped():
         assert rig.drops(prefix="ring_drop_") == {"stale_peer": 1}
 
 
+def test_what_is_queued_for_a_slot_that_is_empty_is_dropped():
+    """No incarnation is nobody's, not everybody's."""
+    with Rig() as rig:
+        rig.fib.set_route(tunnel_address(5), 128, 5)
+        rig.from_host(plain(echo_request(*to_peer(slot=5))))
+
+        rig.work()
+
+        assert rig.drops(prefix="ring_drop_") == {"stale_peer": 1}
+        rig.check_sums()
+
+
+def test_a_record_for_a_slot_that_is_none_is_dropped():
+    """The ring's memory is another process's too."""
+    with Rig() as rig:
+        assert rig.rings[0].push(plain(tcp(size=10)), 2**31, 1)
+
+        rig.work()
+
+        assert rig.drops(prefix="ring_drop_") == {"stale_peer": 1}
+
+
+def test_a_route_to_a_slot_that_is_none_drops_before_the_ring():
+    with Rig() as rig:
+        rig.fib.set_route(tunnel_address(5), 128, 8)
+        rig.from_host(plain(echo_request(*to_peer(slot=5))))
+
+        assert rig.drops(rig.reader_page) == {"stale_peer": 1}
+        assert rig.rings[0].pop() is None
+        rig.check_sums()
+
+
 def test_each_ring_has_its_peers_and_one_ring_of_the_bell():
     """The bell is rung once per burst, and only for a ring that got something (I4)."""
     with Rig(rings=3) as rig:
@@ -69,8 +101,12 @@ def test_each_ring_has_its_peers_and_one_ring_of_the_bell():
         assert [os.eventfd_read(bell) for bell in rig.bells[:2]] == [1, 1]
         with pytest.raises(BlockingIOError):
             os.eventfd_read(rig.bells[2])
-        slots = [[record[1] for record in iter(ring.pop, None)] for ring in rig.rings]
-        assert slots == [[0, 3, 0], [1, 4], []]
+        popped = [list(iter(ring.pop, None)) for ring in rig.rings]
+        assert [[record[1] for record in queue] for queue in popped] == [[0, 3, 0], [1, 4], []]
+        assert [[record[0] for record in queue] for queue in popped[:2]] == [
+            [records[0], records[1], records[4]],
+            [records[2], records[3]],
+        ]
 
         rig.from_host(plain(echo_request(*to_peer(slot=2))))
 

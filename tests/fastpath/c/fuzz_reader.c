@@ -100,6 +100,7 @@ static void open_all(void)
 {
     static const char net4[] = "\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\0";
     static const char net6[] = "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    static const char none4[] = "\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\2"; /* to a slot that is none */
     struct fib *fib = fib_open(4);
 
     page = aligned_alloc(64, sizeof *page + 4 * sizeof(struct peer_row));
@@ -113,6 +114,7 @@ static void open_all(void)
         if (slot < 3)
             fib_set_peer(fib, slot, 1, (struct endpoint){address_load(a), 9, 0}, address_load(a));
     }
+    fib_set_route(fib, address_load((const uint8_t *)none4), 128, 9);
     reader = calloc(1, sizeof *reader);
     *reader = (struct reader){.tun = 6, .channel = -1, .fib = fib, .page = page, .rings = RINGS};
     for (unsigned i = 0; i < RINGS; i++) {

@@ -28,10 +28,11 @@ static void open_worker(void)
     memset(page, 0, bytes);
     page->peers = 4;
     fib_set_peer(fib, 0, 1, (struct endpoint){a16(first), 1, 0}, a16(first));
-    fib_set_peer(fib, 1, 1, (struct endpoint){a16(second), 2, 0}, a16(second));
+    fib_set_peer(fib, 1, 1, (struct endpoint){a16(second), 2, 5}, a16(second));
     fib_set_route(fib, a16("\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\0"), 104, 0);
     fib_set_route(fib, a16("\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\1"), 128, 1);
     fib_set_route(fib, a16("\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\2"), 128, TARGET_LOCAL);
+    fib_set_route(fib, a16("\0\0\0\0\0\0\0\0\0\0\xff\xff\12\0\0\3"), 128, 9); /* none */
     fib_set_route(fib, a16("\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), 8, 0);
     fib_set_route(fib, a16(second), 128, 1);
     fib_set_route(fib, a16("\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\3"), 128, 3); /* nobody there */
@@ -105,6 +106,21 @@ static void put_name(struct input *in, unsigned i)
     }
     if (take8(in) == 255)
         m->msg_namelen = 3;
+}
+
+/* The slot of the peer whose name it is: address, port and scope. */
+static int32_t slot_of(const struct msghdr *m)
+{
+    const struct fib_peer *peers = worker->fib->peers;
+
+    for (int32_t slot = 0; slot < 2; slot++) {
+        bool v4 = worker->family == AF_INET;
+        const void *name = v4 ? (const void *)&peers[slot].name4 : &peers[slot].name6;
+        size_t bytes = v4 ? sizeof peers->name4 : sizeof peers->name6;
+        if (m->msg_namelen == bytes && !memcmp(m->msg_name, name, bytes))
+            return slot;
+    }
+    return -1;
 }
 
 static uint32_t put_datagram(struct input *in, unsigned i)
@@ -203,7 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         worker->message[i].msg_len = bytes;
         m->msg_flags = take8(&in) == 255 ? MSG_TRUNC : 0;
         uint32_t step = worker_arrival(worker, m, &from);
-        CHECK(m->msg_namelen > 3 || worker->role == ROLE_CLIENT || from.sender < 0);
+        CHECK(from.sender == (worker->role == ROLE_CLIENT ? 0 : slot_of(m)));
         if (!step || step > bytes)
             step = bytes;
         segments += m->msg_flags || !bytes ? 1 : (bytes + step - 1) / step;

@@ -4,10 +4,15 @@
 
 ssize_t fake_writev(int fd, const struct iovec *v, int n);
 int fake_recvmmsg(int fd, struct mmsghdr *m, unsigned n, int flags, struct timespec *timeout);
+ssize_t fake_read(int fd, void *to, size_t n);
+ssize_t fake_write(int fd, const void *from, size_t n);
+#define read fake_read
+#define write fake_write
 #define writev fake_writev
 #define recvmmsg fake_recvmmsg
 #include "fib_change.h"
 #include "packets.h"
+#include "reader.h"
 #include "worker.h"
 
 #define PEERS 3
@@ -61,6 +66,24 @@ const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "detect_leaks=0"; /* a case ends with its process */
+}
+
+static int device_error, bell_error;
+static unsigned bells;
+
+ssize_t fake_read(int fd, void *to, size_t n)
+{
+    CHECK(fd == 5 && to && n == RECORD_MAX);
+    errno = device_error;
+    return -1;
+}
+
+ssize_t fake_write(int fd, const void *from, size_t n)
+{
+    CHECK((fd == 6 || fd == 8) && from && n == sizeof(uint64_t));
+    bells++;
+    errno = bell_error;
+    return -1;
 }
 
 static void open_all(void)
@@ -414,6 +437,52 @@ static void a_receive_that_fails(void)
     CHECK(counter(COUNTER_RECEIVE_BURSTS) == 0 && counter(COUNTER_UDP_RECEIVED_PACKETS) == 0);
 }
 
+static void a_read_that_fails(void)
+{
+    static const int errors[] = {EAGAIN, EINTR, EBADFD, ENODEV, EIO};
+    struct reader *r = calloc(1, sizeof *r);
+    struct ring *ring = aligned_alloc(64, ring_bytes(1u << 18));
+
+    ring_format(ring, 1u << 18);
+    *r = (struct reader){.tun = 5, .fib = w->fib, .page = page, .rings = 1, .doorbell = {6}};
+    ring_attach_producer(&r->ring[0], ring);
+    for (unsigned i = 0; i < 5; i++) {
+        r->events = 0;
+        device_error = errors[i];
+        CHECK(!reader_burst(r));
+        CHECK(r->events == (i >= 2 ? EVENT_DEVICE_GONE : 0u));
+    }
+    CHECK(!counter(COUNTER_TUN_READS) && !counter(COUNTER_TUN_READ_PACKETS));
+}
+
+/* A bell that cannot be rung is counted, one that was rung too often is not; both rings
+ * have their records. */
+static void a_bell_that_fails(void)
+{
+    static const int errors[] = {EAGAIN, EBADF};
+    struct reader *r = calloc(1, sizeof *r);
+
+    *r = (struct reader){.tun = 5, .fib = w->fib, .page = page, .rings = 2, .doorbell = {6, 8}};
+    device_error = EAGAIN;
+    for (unsigned k = 0; k < 2; k++) {
+        struct ring *ring = aligned_alloc(64, ring_bytes(1u << 18));
+        ring_format(ring, 1u << 18);
+        ring_attach_producer(&r->ring[k], ring);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        bell_error = errors[i];
+        for (unsigned k = 0; k < 2; k++) {
+            CHECK(ring_reserve(&r->ring[k], 10));
+            ring_commit(&r->ring[k], 10, 0, 1);
+            r->touched[k] = true;
+        }
+        reader_burst(r);
+        CHECK(counter(COUNTER_SOCKET_ERRORS) == 2 * i && bells == 2 * (i + 1));
+        for (unsigned k = 0; k < 2; k++)
+            CHECK(atomic_load(&r->ring[k].ring->tail) == r->ring[k].tail && !r->touched[k]);
+    }
+}
+
 static void refusals_are_reported_now_and_then(void)
 {
     uint64_t now = 5000000000;
@@ -459,6 +528,8 @@ int main(int argc, char **argv)
         CASE(a_device_that_takes_no_joined_tcp),
         CASE(a_write_that_fails_has_its_reason),
         CASE(a_receive_that_fails),
+        CASE(a_read_that_fails),
+        CASE(a_bell_that_fails),
         CASE(refusals_are_reported_now_and_then),
     };
     unsigned n = sizeof cases / sizeof *cases;
