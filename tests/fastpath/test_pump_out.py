@@ -281,6 +281,16 @@ def test_the_channel_comes_before_what_waits_in_the_socket():
         assert len(rig.to_host()) == 1, "a last turn asks nobody"
 
 
+def test_a_turn_with_events_of_its_own_tells_of_the_channel_too():
+    """Else heartbeats in every turn would keep the supervisor's messages waiting."""
+    with Rig() as rig:
+        rig.peer(0)
+        rig.send(0, b"GOST" + bytes(28))
+        rig.channel.send(b"update")
+
+        assert rig.worker.run(0) == pump.PUNTS | pump.CHANNEL
+
+
 def test_a_busy_loop_ends_at_its_timeout_too():
     """Else a signal would wait for the load to end. /dev/zero always has a 'packet'."""
     zero = os.open("/dev/zero", os.O_RDONLY)

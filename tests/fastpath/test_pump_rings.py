@@ -116,6 +116,19 @@ def test_each_ring_has_its_peers_and_one_ring_of_the_bell():
                 os.eventfd_read(bell)
 
 
+def test_the_worker_empties_its_bell():
+    """One that stays full would wake it for ever."""
+    with Rig() as rig:
+        rig.peer(0)
+        rig.from_host(TCP4, TCP6)
+
+        rig.work()
+
+        assert rig.counted("sent_packets") == 8
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(rig.bells[0])
+
+
 def test_a_successor_of_the_worker_sends_the_same_bytes_again():
     """A death costs at most a burst sent twice (I3), completed checksums included."""
     record = needs_checksum(udp(size=333))
