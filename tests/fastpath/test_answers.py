@@ -27,6 +27,7 @@ from strategies import (
     udp_packet,
 )
 
+from gateway.protocol.forwarding import VOID
 from gateway.protocol.packet import checksum
 
 NOBODY = {4: a16("10.0.0.99"), 6: a16("fd00::99")}
@@ -37,8 +38,8 @@ IP_SIZE = {4: 20, 6: 40}
 LIMIT = {4: 576, 6: 1280}
 
 
-def answering() -> Rig:
-    rig = Rig(merge=False)
+def answering(**options: bool) -> Rig:
+    rig = Rig(merge=False, **options)
     rig.worker_parts |= {"own4": HOST[0], "own6": HOST[1]}
     rig.succeed()
     return rig
@@ -53,10 +54,12 @@ def check_answer(
     assert body[4:8] == mtu.to_bytes(4)
     assert body[8:] == about[: LIMIT[version] - IP_SIZE[version] - 8]
     if version == 4:
+        assert ip[:10] == b"\x45\xc0" + len(answer).to_bytes(2) + b"\0\0\x40\0\x40\1"
         assert (ip[12:16], ip[16:20]) == (source[12:], about[12:16])
         assert checksum(ip) == 0
         assert checksum(body) == 0
     else:
+        assert ip[:8] == b"\x60\0\0\0" + len(body).to_bytes(2) + b"\x3a\x40"
         assert (ip[8:24], ip[24:40]) == (source, about[8:24])
         assert checksum(pseudo_header(source, about[8:24], 58, len(body)) + body) == 0
 
@@ -91,6 +94,88 @@ def test_the_host_learns_that_nobody_has_an_address(version):
         check_answer(record[VNET_SIZE:], packet, NOBODY[version], version)
         assert rig.drops(rig.reader_page) == {"no_peer": 1}
         rig.check_sums()
+
+
+def slow_may_be_answered(packet: bytes) -> bool:
+    """By its protocol, its ICMP type, and whether it is a later fragment."""
+    if packet[0] >> 4 == 4:
+        if int.from_bytes(packet[6:8]) & 0x1FFF:
+            return False
+        return packet[9] != 1 or packet[20] in (0, 8, *range(13, 19))
+    if packet[6] == 58:
+        return packet[40] >= 128
+    return packet[6] not in (0, 43, 44, 51, 60, 135, 139, 140)
+
+
+@pytest.mark.parametrize("start", range(0, 256, 64))
+@pytest.mark.parametrize("what", ["protocol", "type"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_protocol_and_type_decide_on_an_answer(version, what, start):
+    source, target = tunnel_address(0, version), NOBODY[version]
+    query, icmp = (8, 1) if version == 4 else (128, 58)
+    answered = 0
+    with answering() as rig:
+        rig.peer(0)
+        for number in range(start, start + 64):
+            kind, protocol = (number, icmp) if what == "type" else (query, number)
+            packet = ip_packet(source, target, bytes((kind,)) + bytes(30), protocol)
+            rig.send(0, packet)
+            rig.work()
+
+            answered += slow_may_be_answered(packet)
+            assert rig.counted("answered_packets") == answered, number
+        assert rig.drops() == {"no_peer": 64}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_icmp_header_that_is_missing_is_no_query(version):
+    """Whatever lay behind it in memory: here the ports of a former datagram."""
+    source, query = tunnel_address(0, version), (8, 128)[version == 6]
+    with answering() as rig:
+        rig.peer(0)
+        rig.send(0, udp_packet(source, OUTSIDE[version], query * 257, query * 257, bytes(9)))
+        rig.work()
+        rig.send(0, ip_packet(source, NOBODY[version], b"", (1, 58)[version == 6]))
+        rig.work()
+
+        assert rig.drops() == {"no_peer": 1}
+        assert rig.counted("answered_packets") == 0
+
+
+def test_a_first_fragment_is_answered():
+    packet = ipv4_packet(tunnel_address(0), NOBODY[4], bytes(64), flags=0x2000)
+    with answering() as rig:
+        peer = rig.peer(0)
+        rig.send(0, packet)
+        rig.work()
+
+        check_answer(peer.receive(1)[0], packet, HOST[0], 4)
+
+
+@pytest.mark.parametrize("target", ["224.0.0.9", "239.1.1.1", "255.255.255.255", "ff02::9"])
+def test_nobody_is_told_of_a_group(target):
+    with answering() as rig:
+        peer = rig.peer(0)
+        rig.fib.set_route(a16(target), 128, VOID)
+        rig.send(0, ip_packet(tunnel_address(0, 6 if ":" in target else 4), a16(target), bytes(9)))
+        rig.work()
+
+        assert rig.drops() == {"no_peer": 1}
+        assert peer.nothing_came()
+        assert rig.counted("answered_packets") == 0
+
+
+@pytest.mark.parametrize("source", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "::", "::1", "fe80::1"])
+def test_a_source_that_is_no_hosts_is_not_told(source):
+    with answering(source_check=False) as rig:
+        peer = rig.peer(0)
+        target = NOBODY[6 if ":" in source else 4]
+        rig.send(0, ip_packet(a16(source), target, bytes(9)))
+        rig.work()
+
+        assert rig.drops() == {"no_peer": 1}
+        assert peer.nothing_came()
+        assert rig.counted("answered_packets") == 0
 
 
 def unanswerable(version: int) -> list[bytes]:
@@ -204,13 +289,9 @@ def slow_is_too_big(packet: bytes, mtu: int) -> bool:
     """What a router would answer instead of sending it on, and may: RFC 1812, RFC 4443."""
     if len(packet) <= mtu:
         return False
-    if packet[0] >> 4 == 4:
-        whole = int.from_bytes(packet[6:8]) & 0x1FFF == 0
-        query = packet[9] != 1 or packet[20] in (0, 8, *range(13, 19))
-        return bool(packet[6] & 0x40) and whole and query
-    if packet[6] == 58:
-        return packet[40] >= 128
-    return packet[6] not in (0, 43, 44, 51, 60, 135, 139, 140)
+    if packet[0] >> 4 == 4 and not packet[6] & 0x40:
+        return False
+    return slow_may_be_answered(packet)
 
 
 PROTOCOLS = st.sampled_from([0, 1, 6, 17, 44, 51, 58, 60, 253])
