@@ -456,6 +456,7 @@ def test_what_is_no_syn_stays_as_it_is():
     lookalike = b"\2\4\xff\xff"
     packets = [
         tcp_packet(tunnel_address(0), OUTSIDE[4], options=lookalike, flags=ACK),
+        tcp_packet(tunnel_address(0), OUTSIDE[4], options=lookalike, flags=SYN, ip_flags=5),
         udp_packet(tunnel_address(0), OUTSIDE[4], 1, 2, bytes(12) + b"\x60\2" + lookalike * 3),
         ip_packet(tunnel_address(0), OUTSIDE[4], bytes(12) + b"\x60\2" + lookalike * 3, UDP),
     ]
