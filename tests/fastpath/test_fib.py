@@ -242,6 +242,31 @@ def test_a_full_table_of_endpoints_moves_and_empties():
     assert all(fib.peer_at(a16("198.51.100.1"), slot + 1) == -1 for slot in range(0, count, 3))
 
 
+def test_a_scope_is_part_of_an_endpoint():
+    """In a table so full that look-ups pass each other's places."""
+    fib, address = Fib(8), a16("fe80::1")
+    for slot in range(8):
+        fib.set_peer(slot, 1, address, 9, slot + 1)
+
+    found = [fib.peer_at(address, 9, scope) for scope in range(1, 300)]
+    assert found == [*range(8), *[-1] * 291]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_was_looked_up_long_ago_is_not_fresh_again(version):
+    """However many changes lie between: the cache's epochs come round."""
+    net = "10.0.0." if version == 4 else "fd00::"
+    prefix, other = a16(net + "1"), a16(net + "2")
+    for changes in range(1, 600):
+        fib = Fib(PEERS)
+        fib.set_route(prefix, 128, 0)
+        assert fib.lookup(prefix) == 0
+        fib.set_route(prefix, 128, 1)
+        for _ in range(changes - 1):
+            fib.set_route(other, 128, 2)
+        assert fib.lookup(prefix) == 1, changes
+
+
 def test_clear_forgets_everything():
     fib = Fib(PEERS)
     fib.set_peer(0, 1, a16("198.51.100.1"), 9)
