@@ -38,7 +38,7 @@ RUNS = {
 """Fuzz targets, and inputs for each: some 10 s in all."""
 
 
-SCENES = ("refusals", "corners")
+SCENES = ("refusals", "bridge", "corners")
 """Programs of cases, each the name of a function and an argument."""
 CASES = [
     (program, case)
