@@ -257,6 +257,22 @@ static void a_path_that_takes_no_groups_gets_none_for_a_while(void)
     CHECK(sent_messages == 6); /* a single datagram says nothing about groups */
 }
 
+static void who_comes_next_to_a_slot_gets_groups_again(void)
+{
+    struct endpoint where = w->fib->peers[0].endpoint;
+
+    put_group(0, "ab");
+    TRY(NO_IO);
+    expect("ab");
+    for (uint32_t incarnation = 1; incarnation < 3; incarnation++) { /* told again, and another */
+        CHECK(fib_set_peer(w->fib, 0, incarnation, where, (struct address){0}));
+        sent_messages = 0;
+        put_group(0, "ab");
+        expect("ab");
+        CHECK(sent_messages == (incarnation == 1 ? 2 : 1));
+    }
+}
+
 static void only_a_connected_socket_has_events(void)
 {
     static const uint8_t steps[] = {REFUSED,       REFUSED, NO_NETWORK, NO_ADDRESS, NO_DEVICE,
@@ -519,6 +535,7 @@ int main(int argc, char **argv)
         CASE(a_full_buffer_ends_a_group_and_the_burst),
         CASE(short_memory_is_one_messages),
         CASE(a_path_that_takes_no_groups_gets_none_for_a_while),
+        CASE(who_comes_next_to_a_slot_gets_groups_again),
         CASE(only_a_connected_socket_has_events),
         CASE(each_origin_has_its_sums),
         CASE(a_group_has_64_datagrams_and_65507_bytes),
