@@ -45,20 +45,6 @@ def claim_directory(path: Path, mode: int, owner: Owner | None, *, named: bool) 
         os.close(fd)
 
 
-def missing_directories(*paths: Path) -> tuple[Path, ...]:
-    """These directories and those around them, as far as they are not there; the inner first."""
-    around = {folder for path in paths for folder in (path, *path.parents)}
-    missing = [folder for folder in around if not os.path.lexists(folder)]
-    return tuple(sorted(missing, key=lambda folder: len(folder.parts), reverse=True))
-
-
-def remove_empty(directories: tuple[Path, ...]) -> None:
-    """Remove those that are there and empty, in this order."""
-    for directory in directories:
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-
-
 @contextlib.contextmanager
 def acting_as(owner: Owner | None) -> Iterator[None]:
     """Open and make files as the owner for a while. The process has one thread."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from gateway.config import model
 from gateway.linux import process
-from gateway.linux.belongings import missing_directories, remove_empty
 from gateway.log import event, get_logger, setup
 from gateway.protocol.forwarding import Role
 from gateway.protocol.instances import RUN_DIRECTORY_VARIABLE, run_directory, socket_path
@@ -83,12 +82,10 @@ class Instance:
         cpus = process.usable_cpus()
 
         path = Path(socket_path(run_directory(os.environ), config.instance))
-        directory = state_directory(os.environ)
-        self._failing = stack.enter_context(ExitStack())
-        self._failing.callback(remove_empty, missing_directories(path.parent, directory))
         named = RUN_DIRECTORY_VARIABLE in os.environ
         control_socket = control.listen(path, owner, named=named)
         stack.callback(path.unlink, missing_ok=True)
+        directory = state_directory(os.environ)
         named = STATE_DIRECTORY_VARIABLE in os.environ
         self._state = StateFile(directory, config.instance, owner, named=named)
         self._sourcing = Sourcing(config, self._state.key, self.loop)
@@ -150,7 +147,6 @@ class Instance:
         self.loop.call_every(SAMPLE_INTERVAL, self._sample)
         self.loop.call_every(WRITE_INTERVAL, writing.changed)  # leases do, all the time
         self._announce()
-        self._failing.pop_all()
 
     def status(self) -> Status:
         """The report, for the control socket."""
