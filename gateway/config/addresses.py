@@ -221,7 +221,7 @@ def is_port(value: str) -> bool:
 def server(value: str) -> tuple[str, int | None]:
     """As `endpoint`, of somebody to be reached: what no host can have is refused."""
     host, port = endpoint(value)
-    if is_literal(host) and ipaddress.ip_address(host).is_unspecified:
+    if is_unspecified(host):
         advice = "write the server's own"
         raise BadValueError(f"{shown(value)} has an unspecified address: {advice}")
     _check_host(host, value, "write the server's own")
@@ -252,6 +252,11 @@ def _check_host(host: str, value: str, advice: str) -> None:
     if found.version == 6 and found.is_link_local and "%" not in host:
         example = f"write for example [{host}%eth0]:8421, with %25 for % in a URL"
         raise BadValueError(f"{shown(value)} is link-local and has no device: {example}")
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether a host that `endpoint` gave is `0.0.0.0` or `::`."""
+    return is_literal(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def is_literal(host: str) -> bool:

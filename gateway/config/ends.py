@@ -173,22 +173,31 @@ def _read_target(found: Node, report: Report, *, chained: bool) -> Target | None
     if isinstance(found.value, dict | tuple) or found.is_empty:
         report.error(found.place, "target: missing: write the server's HOST:PORT")
         return None
+    value = text(found.value)
     try:
-        return _target(text(found.value), chained=chained)
+        host, port = _target(value, chained=chained)
     except BadValueError as error:
         report.error(found.place, f"target: {error}")
         return None
+    if not addresses.is_unspecified(host):
+        return Target(host, port)
+    why = f"{shown(value)} has an unspecified address, read as the relay's own host"
+    report.warn(found.place, f"target: {why}: write :{port}")
+    return Target("", port)
 
 
-def _target(value: str, *, chained: bool) -> Target:
-    host, port = addresses.server(value)
+def _target(value: str, *, chained: bool) -> tuple[str, int]:
+    """Host and port; the host of a chained one may be none, or an unspecified address."""
+    host, port = addresses.endpoint(value)
+    if not (chained and addresses.is_unspecified(host)):
+        addresses.server(value)
     advice = "write the server's HOST:PORT"
     if not port:
         why = "has no port" if port is None else "has port 0"
         raise BadValueError(f"{shown(value)} {why}: {advice}")
     if not host and not chained:
         raise BadValueError(f"{shown(value)} has no host: {advice}")
-    return Target(host, port)
+    return host, port
 
 
 def _described(target: Target, node: dict[str, Entry], report: Report) -> Target:

@@ -147,6 +147,37 @@ def test_bad_hops(forward, line):
     assert errors(forward) == [f"-F #1: {line}"]
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::ffff:0.0.0.0]"])
+def test_an_unspecified_target_is_the_relays_own_host(host):
+    warning = (
+        f'target: "{host}:8431" has an unspecified address, read as the relay\'s own host: write '
+        ":8431"
+    )
+    client = f"tun://:0/{host}:8431?net=192.168.123.2/24"
+    made = config("relay+tls://h:1", listens=(client,))
+    assert made.services[0].targets == (Target("", 8431, "target-0"),)
+    assert made.warnings == (f"-L #1: {warning}",)
+    made = config(listens=(SERVER, f"relay://:9443/{host}:8431"))
+    assert made.relays[0].targets == (Target("", 8431, "target-0"),)
+    assert made.warnings == (f"-L #2: {warning}",)
+    unchained = f'-L #1: target: "{host}:8431" has an unspecified address: write the server\'s own'
+    assert errors(listens=(client,)) == [unchained]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("0.0.0.0", "\"0.0.0.0\" has no port: write the server's HOST:PORT"),
+        ("[::]:0", "\"[::]:0\" has port 0: write the server's HOST:PORT"),
+        ("224.0.0.1:8431", '"224.0.0.1:8431" has a multicast address: write the server\'s own'),
+    ],
+)
+def test_targets_that_no_relay_can_reach(target, line):
+    relay, client = f"relay://:9443/{target}", f"tun://:0/{target}?net=192.168.123.2/24"
+    assert errors(listens=(SERVER, relay)) == [f"-L #2: target: {line}"]
+    assert errors("relay+tls://h:1", listens=(client,)) == [f"-L #1: target: {line}"]
+
+
 def test_a_carrier_over_udp_comes_first():
     (line,) = errors("relay+tls://a:1", "relay+quic://b:2")
     assert line == (
