@@ -98,9 +98,9 @@ class UplinkDriver:
         self._heard = False
         self._reasons = Reasons()
         self._told: State | None = None
+        self._logged: State | None = None
         self._limiter = RateLimiter(LOG_INTERVAL)
         self._turns = RateLimiter(LOG_INTERVAL, burst=TOLD_AT_ONCE)
-        self._telling = True
 
     @property
     def reason(self) -> str:
@@ -324,15 +324,19 @@ class UplinkDriver:
     def _tell(self) -> None:
         """Log the new state. Who reads of a loss also reads that it is over."""
         state, held = self.machine.state, None
-        if state not in (State.UP, State.UNWATCHED):
+        if state in (State.UP, State.UNWATCHED):
+            if self._logged is state:
+                return  # that it was anything else was held back
+        else:
             held = self._turns.allow(state, self._loop.boot)
-            self._telling = held is not None
-        if self._telling:
-            event(
-                _log, logging.WARNING if state is State.LOST else logging.INFO,
-                f"uplink-{state.value}", service=self._name, endpoint=self.machine.endpoint,
-                reason=self.reason or None, held_back=held or None,
-            )  # fmt: skip
+            if held is None:
+                return
+        self._logged = state
+        event(
+            _log, logging.WARNING if state is State.LOST else logging.INFO,
+            f"uplink-{state.value}", service=self._name, endpoint=self.machine.endpoint,
+            reason=self.reason or None, held_back=held or None,
+        )  # fmt: skip
 
     def _arm(self) -> None:
         if self._timer is not None:

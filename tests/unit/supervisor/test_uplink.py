@@ -298,3 +298,24 @@ def test_losses_in_a_hail_are_a_few_lines(stage, capfd):
     assert sum("event=uplink-lost" in line for line in told) == TOLD_AT_ONCE
     assert len(told) <= 3 * TOLD_AT_ONCE
     assert "event=uplink-lost" not in told[-1]
+
+
+def test_a_return_is_told_after_a_told_loss_whatever_was_held_back_between(stage, capfd):
+    """Registering with another server is told as seldom as losses are, each of them apart."""
+    setup("info")
+    it = stage("parallel")
+    current = lambda: it.ports.index(it.driver.machine.endpoint.port)  # noqa: E731
+    for _ in range(TOLD_AT_ONCE + 1):
+        it.ack(current())
+        it.driver.register(it.ports[current()])
+    it.ack(current())
+    assert lines(capfd, "uplink-up")
+
+    it.driver.on_trouble(Trouble("refused"))
+    it.driver.machine.checked(it.loop.boot, it.endpoint(1 - current()))
+    it.driver.on_punts([], it.loop.boot)
+    assert it.driver.machine.state is State.REGISTERING
+    it.ack(current())
+
+    told = [line for line in capfd.readouterr().err.splitlines() if "event=uplink-" in line]
+    assert [line.partition("event=")[2].split()[0] for line in told] == ["uplink-lost", "uplink-up"]
