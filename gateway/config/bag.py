@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from gateway.config import shape
 from gateway.config.host_options import INTERFACE, SO_MARK
-from gateway.config.option import WHERE, Option, Section, without_value
+from gateway.config.option import WHERE, Option, Section, name_and_sign, without_value
 from gateway.config.options import (
     OPTIONS,
     SECTIONS,
@@ -180,17 +180,20 @@ def _unknown(entry: Entry, report: Report) -> str:
         advice = "give its hops by -F, or name it in a file, as a key of handler"
         report.error(entry.place, f"{entry.key}: is no option: {advice}")
         return ""
-    before, colon, _ = entry.key.partition(":")
-    if colon and (option := find_option(before)) is not None:
+    before, sign = name_and_sign(entry.key)
+    if sign and (option := find_option(before)) is not None:
         advice = f"a blank is missing behind {before}:"
         if entry.node.value is not None:  # of a URL
             advice = f"write {before}=VALUE"
-        report.error(entry.place, f"unknown option {before}:...: {advice}")
+        elif sign == "=":
+            advice = f"write {before}: VALUE"
+        report.error(entry.place, f"unknown option {before}{sign}...: {advice}")
         return option.name
-    near = nearest_option(entry.key)
+    told = without_value(entry.key)
+    near = nearest_option(told.rstrip(".:="))
     names = ", ".join(option.name for option in used_options())
     hint = f"did you mean {near}?" if near else f"there are {names}"
-    report.error(entry.place, f"unknown option {without_value(entry.key)}: {hint}")
+    report.error(entry.place, f"unknown option {told}: {hint}")
     return near
 
 

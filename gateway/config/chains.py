@@ -57,6 +57,10 @@ class Chains:
         if name not in self._found:
             if any(line.startswith("-F ") for line in self._report.errors):
                 return None  # what -F would have made is told already
+            if "://" in name:  # it is not shown, as it may hold a password
+                told = "a URL is no name of a chain: write it behind -F"
+                self._report.error(place, f"chain: {told}")
+                return None
             near = nearest(name, list(self._found))
             known = ", ".join(map(shown, self._found)) or "none"
             hint = f"did you mean {near}?" if near else f"there is {known}"
@@ -243,7 +247,13 @@ def _section(
 ) -> dict[str, Entry]:
     if key not in entries:
         return {}
-    return shape.entries_of(shape.end_of(entries[key].node, key, report), known, key, report)
+    node = shape.end_of(entries[key].node, key, report)
+    if not (isinstance(node.value, dict | tuple) or node.is_empty):
+        kind, example = ("relay", "") if key == "connector" else ("tcp", "for example ")
+        told = f"expected a mapping here: write {example}type: {kind} under it"
+        report.error(node.place, f"{key}: {told}")
+        return {"type": Entry("type", node.place, Node(kind, node.place))}
+    return shape.entries_of(node, known, key, report)
 
 
 def _kinds(

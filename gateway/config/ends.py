@@ -165,8 +165,18 @@ def targets_of(
 
 
 def _no_node(node: Node) -> str:
-    addr = "HOST:PORT" if isinstance(node.value, dict | tuple | None) else shown(node.value)
+    addr = "HOST:PORT"
+    if isinstance(node.value, str) and _is_target(node.value):
+        addr = shown(node.value)
     return f"expected a mapping here: write addr: {addr}"
+
+
+def _is_target(value: str) -> bool:
+    """Whether this is a target, and so nothing that must not be shown."""
+    try:
+        return bool(addresses.server(value)[1])
+    except BadValueError:
+        return False
 
 
 def _read_target(found: Node, report: Report, *, chained: bool) -> Target | None:

@@ -10,7 +10,7 @@ from gateway.protocol.kcp_options import KcpOptions, kcp_options
 
 _FILES = ("config", "configfile", "c")
 _BARE = frozenset({"tcp", "backlog"})
-_NAMES = (*(f"kcp.{each.name}" for each in dataclasses.fields(KcpOptions)), "kcp.mode")
+NAMES = (*(f"kcp.{each.name}" for each in dataclasses.fields(KcpOptions)), "kcp.mode")
 
 
 def kcp_of(
@@ -25,14 +25,16 @@ def kcp_of(
     place = ""
     for entry in given:
         name = entry.key.lower().removeprefix("kcp.")
+        told = without_value(entry.key)
         place = place or entry.place
         if name in _FILES:
             config = _map(entry, report)
-        elif name == entry.key.lower() and name not in _BARE:
-            near = nearest(f"kcp.{name}", list(_NAMES))
-            hint = f"did you mean {near}?" if near else f"there are {', '.join(_NAMES)}"
+        elif told != entry.key or (name == entry.key.lower() and name not in _BARE):
+            word = told.rstrip(".:=").lower().removeprefix("kcp.")
+            near = nearest(f"kcp.{word}", list(NAMES))
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMES)}"
             hint = known_hint(name, "kcp") or hint
-            report.error(entry.place, f"unknown option {without_value(entry.key)}: {hint}")
+            report.error(entry.place, f"unknown option {told}: {hint}")
         elif isinstance(entry.node.value, dict | tuple):
             report.error(entry.place, f"{entry.key}: expected one value")
         elif name != "backlog":
@@ -53,4 +55,11 @@ def _map(entry: Entry, report: Report) -> dict[str, object]:
             entry.place, f"{entry.key}: a file is not read by this program: write its values here"
         )
         return {}
-    return {name: found.node.value for name, found in entry.node.value.items()}
+    found: dict[str, object] = {}
+    for name, each in entry.node.value.items():
+        told = without_value(each.key)
+        if told == each.key:
+            found[name] = each.node.value
+        else:
+            report.error(each.place, f"unknown key {entry.key}.{told}: write NAME: VALUE")
+    return found

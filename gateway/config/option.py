@@ -1,6 +1,7 @@
 """What an option is, and how an unknown word is matched with a known one."""
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -22,6 +23,15 @@ WHERE: dict[Section, str] = {
     "selector": "forwarder.selector",
 }
 """Where a file has the options of a section."""
+
+
+SECRETS = ("passphrase", "token", "password", "cipherkey")
+"""Names of options and keys whose values are secrets, in lower case."""
+
+_SECRET = re.compile(
+    rf"(?:[^.:=]*\.)*?(?:{'|'.join(SECRETS)}|(?:auth|pass|key)(?![a-z]))", re.IGNORECASE
+)
+_SIGN = re.compile("[:=]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,18 @@ def nearest(word: str, names: list[str]) -> str:
 
 
 def without_value(key: str) -> str:
-    """A key for messages: where the blank behind a colon is missing, a secret may follow."""
-    before, colon, _ = key.partition(":")
-    return f"{before}:..." if colon else key
+    """A key for messages: a secret may follow a ':', a '=', or the name of one that is secret."""
+    before, sign = name_and_sign(key)
+    secret = _SECRET.match(before)
+    if secret is not None and secret.end() < len(before):
+        return f"{secret[0]}..."
+    return f"{before}{sign}..." if sign else key
+
+
+def name_and_sign(key: str) -> tuple[str, str]:
+    """What stands before the first ':' or '=' of a key, and which it is; "" if there is none."""
+    found = _SIGN.search(key)
+    return (key[: found.start()], found[0]) if found else (key, "")
 
 
 def meant(kind: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from gateway.config.option import without_value
 from gateway.config.tree import Entry, Report, Scalar
 from gateway.config.values import BadValueError, text
 
@@ -28,7 +29,7 @@ class Values:
         if entry is None or entry.node.is_empty:
             return default
         value = entry.node.value
-        name = f"{self.where}.{entry.key}"
+        name = f"{self.where}.{without_value(entry.key)}"
         if isinstance(value, dict | tuple):
             self.report.error(entry.node.place, f"{name}: expected one value")
             return default
@@ -44,7 +45,7 @@ class Values:
         found: float | T = self.get(key, cast("Callable[[Scalar], T]", parse), default)
         value = entry.node.value if entry is not None else None
         if entry is not None and type(value) is int and 0 < value < _SMALL:
-            name = f"{self.where}.{entry.key}"
+            name = f"{self.where}.{without_value(entry.key)}"
             advice = f"{value} is that many nanoseconds, as in GOST: write for example {value}s"
             self.report.warn(entry.node.place, f"{name}: {advice}")
         return found

@@ -5,6 +5,8 @@ or named in a warning where leaving it out changes nothing; never passed over in
 silence. An empty value says nothing and is let through.
 """
 
+import re
+
 from gateway.config.option import WHERE, Standing, nearest, without_value
 from gateway.config.options import find_option
 from gateway.config.tree import Entry, Node, Report, mapping_of
@@ -31,6 +33,8 @@ def of(used: str, *, later: str = "", foreign: str = "", useless: str = "") -> S
         }
     )
 
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*", re.ASCII)
 
 TOP = of(
     "services authers routers log chains hops",
@@ -95,12 +99,19 @@ def entries_of(node: Node, shape: Shape, where: str, report: Report) -> dict[str
 
 
 def end_of(node: Node, where: str, report: Report) -> Node:
-    """An end of a service or a node. A word alone is reported, and taken for its type."""
-    if isinstance(node.value, dict | tuple) or node.is_empty:
+    """An end of a service or a node. A word alone is reported, and taken for its type.
+
+    What is no plain word may be a secret: it is neither shown nor taken.
+    """
+    if isinstance(node.value, dict | tuple) or node.is_empty or not _is_word(text(node.value)):
         return node
     told = f"expected a mapping here: write type: {text(node.value)} under it"
     report.error(node.place, f"{where}: {told}")
     return Node({"type": Entry("type", node.place, node)}, node.place)
+
+
+def _is_word(kind: str) -> bool:
+    return bool(_WORD.fullmatch(kind)) and without_value(kind) == kind
 
 
 def as_meant(entries: dict[str, Entry], shape: Shape) -> dict[str, Entry]:

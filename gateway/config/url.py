@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from gateway.config.addresses import PORT_LIMIT
-from gateway.config.option import Section, meant
+from gateway.config.option import Section, meant, without_value
 from gateway.config.options import SECTIONS, find_option
 from gateway.config.tree import Entry, Node, Report, entry, mapping
 from gateway.config.values import BadValueError, shown
@@ -26,8 +26,8 @@ RELAY_EXAMPLE = 'write for example "relay+wss://:443"'
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_OPTION = re.compile(r"&[A-Za-z._]+=")
 _RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
+_PORT_AT_THE_END = re.compile(r"(.*:)?[0-9]{1,5}(-[0-9]{1,5})?", re.ASCII)
 _EXAMPLE = 'write for example "tun://:8421?net=192.168.123.1/24"'
 
 
@@ -47,7 +47,7 @@ def _services(value: str, place: str, report: Report) -> list[Node]:
     scheme, rest = _split_scheme(value, place, report)
     if scheme is None:
         return []
-    userinfo, at, address, path, query = split(rest)
+    userinfo, at, address, path, query = split(rest, idle=True)
     handler = [entry("type", scheme, place)]
     listener = [entry("type", scheme, place)]
     metadata = _metadata(query, place, report)
@@ -82,10 +82,11 @@ def _services(value: str, place: str, report: Report) -> list[Node]:
     return services
 
 
-def split(rest: str) -> tuple[str, str, str, str, str]:
+def split(rest: str, *, idle: bool = False) -> tuple[str, str, str, str, str]:
     """What follows `://`: user and password, the @ behind them, the address, path and query.
 
-    What it complains of is not shown, as it may be part of a password.
+    What it complains of is not shown, as it may be part of a password. With `idle` an
+    address before a path is not used, and needs no port.
     """
     if "#" in rest:
         raise BadValueError("a '#' must be written %23 in a URL")
@@ -97,9 +98,18 @@ def split(rest: str) -> tuple[str, str, str, str, str]:
         where = "user and password stand before the first address"
         raise BadValueError(f"an @ behind a '/': {where}, and a '/' in them is written %2F")
     userinfo, at, address = authority.rpartition("@")
-    if not question and _OPTION.search(address + path):
-        raise BadValueError("no '?' in the URL: the first option stands behind a '?', not a '&'")
+    if "&" in address + path:
+        what = "an '&' before the '?'" if question else "no '?' in the URL"
+        raise BadValueError(f"{what}: the first option stands behind a '?', not a '&'")
+    is_needed = not (idle and path.strip("/"))
+    if at and is_needed and _has_port(userinfo) and not _has_port(address):
+        advice = "user and password stand before the @, HOST:PORT behind it"
+        raise BadValueError(f"no port behind the @: {advice}")
     return userinfo, at, address, path, query
+
+
+def _has_port(address: str) -> bool:
+    return _PORT_AT_THE_END.fullmatch(address) is not None
 
 
 def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, str]:
@@ -133,7 +143,9 @@ def _split_scheme(value: str, place: str, report: Report) -> tuple[str | None, s
 
 def _short(value: str) -> str:
     """An address as far as it holds no secret."""
-    return shown(re.split(r"[/?]", value, maxsplit=1)[0].rpartition("@")[2])
+    _, at, rest = value.rpartition("@")
+    address = re.split(r"[/?]", rest, maxsplit=1)[0]
+    return shown(address) if not at or _has_port(address) else "the URL"
 
 
 def each_port(address: str) -> list[str]:
@@ -255,7 +267,7 @@ def _metadata(query: str, place: str, report: Report) -> dict[Section, dict[str,
         section, name = _destination(given.key)
         entries = found.setdefault(section, {})
         if name.lower() in entries:
-            report.error(place, f"{given.key}: given twice")
+            report.error(place, f"{without_value(given.key)}: given twice")
         else:
             entries[name.lower()] = Entry(name, place, given.node)
     return found
@@ -273,13 +285,13 @@ def pairs(query: str, place: str, report: Report) -> dict[str, Entry]:
             continue
         try:
             key = unescape(raw_key, "an option", plus=True)
-            value = unescape(raw_value, key, plus=True)
+            value = unescape(raw_value, without_value(key), plus=True)
         except BadValueError as error:
             report.error(place, str(error))
             report.unread.add((place, raw_key.lower()))
             continue
         if key.lower() in found:
-            report.error(place, f"{key}: given twice")
+            report.error(place, f"{without_value(key)}: given twice")
         else:
             found[key.lower()] = entry(key, value, place)
     return found

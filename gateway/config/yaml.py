@@ -19,6 +19,7 @@ import yaml
 from yaml.error import Mark
 
 from gateway.config.large import compose_large
+from gateway.config.option import without_value
 from gateway.config.tree import Entry, Node, Report, Scalar
 from gateway.errors import ConfigError
 
@@ -256,7 +257,7 @@ class _Converter:
             found[entry.key.lower()] = entry
             return
         line = earlier.place.removeprefix(self.source + ":")
-        self.report.error(entry.place, f"{entry.key}: given twice, first at {line}")
+        self.report.error(entry.place, f"{without_value(entry.key)}: given twice, first at {line}")
 
     def merge(self, found: dict[str, Entry], value: Node) -> None:
         """YAML's `<<`: entries that are not there yet come from other mappings."""

@@ -137,6 +137,10 @@ def test_only_clients_are_chained():
         ("relay+ws://h:1?pin=x", ("unknown option pin: ws is not over TLS: leave this out, or "
          "choose another carrier")),
         ("relay+kcp://h:1?key=x", "unknown option key: did you mean kcp.key?"),
+        ("relay+kcp://h:1?kcp.key-gEhEiM=1", "unknown option kcp.key...: did you mean kcp.key?"),
+        ("relay+kcp://h:1?kcp.key%3dgEhEiM", "unknown option kcp.key=...: did you mean kcp.key?"),
+        ("relay+quic://h:1?cipherKeygEhEiM=1", ("unknown option cipherKey...: did you mean "
+         "cipherKey?")),
         ("relay+kcp://h:1?kcp.crypt=rot13", ("kcp.crypt: 'rot13' is none of aes, aes-128, aes-192, "
          "sm4, cast5, blowfish, 3des, xor, none (GOST takes it for aes)")),
         ("relay+wss://h:1?ttl=ten", 'ttl: "ten" is not a duration: write for example 10s or 1m30s'),
@@ -167,8 +171,8 @@ def test_an_unspecified_target_is_the_relays_own_host(host):
 @pytest.mark.parametrize(
     ("target", "line"),
     [
-        ("0.0.0.0", "\"0.0.0.0\" has no port: write the server's HOST:PORT"),
-        ("[::]:0", "\"[::]:0\" has port 0: write the server's HOST:PORT"),
+        ("0.0.0.0", '"0.0.0.0" has no port: write the server\'s HOST:PORT'),
+        ("[::]:0", '"[::]:0" has port 0: write the server\'s HOST:PORT'),
         ("224.0.0.1:8431", '"224.0.0.1:8431" has a multicast address: write the server\'s own'),
     ],
 )

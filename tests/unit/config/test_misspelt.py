@@ -187,6 +187,69 @@ def test_words_instead_of_ends(problems):
     ]
 
 
+NODE = "forwarder.nodes: expected a mapping here: write addr:"
+TUN = "expected a mapping here: write type: tun under it"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "lines"),
+    [
+        ("addr: :8421", "addr: :0\n  forwarder: {nodes: ['relay://u:gEhEiM@1.2.3.4:8421']}",
+         [f"3:23: {NODE} HOST:PORT"]),
+        ("addr: :8421", "addr: :0\n  forwarder: {nodes: ['u:gEhEiM@1.2.3.4:8421']}",
+         [f"3:23: {NODE} HOST:PORT"]),
+        ("addr: :8421", "addr: :0\n  forwarder: {nodes: ['gEhEiM']}", [f"3:23: {NODE} HOST:PORT"]),
+        ("addr: :8421", "addr: :0\n  forwarder: {nodes: ['[fd00::1]:8421']}",
+         [f'3:23: {NODE} "[fd00::1]:8421"']),
+        ("handler: {type: tun}", "handler: 'passphrase:gEhEiM'", [f"3:12: handler: {TUN}"]),
+        ("handler: {type: tun}", "handler: passphrase=gEhEiM", [f"3:12: handler: {TUN}"]),
+        ("handler: {type: tun}", "handler: passphrase gEhEiM", [f"3:12: handler: {TUN}"]),
+        ("handler: {type: tun}", "handler: passphrase-gEhEiM", [f"3:12: handler: {TUN}"]),
+        ("handler: {type: tun}", "handler: u@gEhEiM", [f"3:12: handler: {TUN}"]),
+        ("listener: {type: tun, metadata: {net: 10.0.0.1/24}}", "listener: 'net:gEhEiM'",
+         [f"4:13: listener: {TUN}"]),
+        ("handler: {type: tun}", "handler: {type: tun, metadata: {'passphrase=gEhEiM': }}",
+         ["3:35: unknown option passphrase=...: write passphrase: VALUE"]),
+        ("handler: {type: tun}", "handler: {type: tun, metadata: {token-gEhEiM: 1}}",
+         ["3:35: unknown option token...: did you mean token?"]),
+        ("handler: {type: tun}", "handler: {type: tun, 'Passphrase=gEhEiM': 1}", [
+            ("3:24: unknown key handler.Passphrase=...: there are type, auther, authers, auth, "
+             "metadata, chain, chainGroup")
+        ]),
+        ("handler: {type: tun}", ("handler: {type: tun, auth: {username: 10.0.0.2, password: x, "
+         "passwordgEhEiM: 1, passwordgEhEiM: 2}}"), [
+             "3:83: password...: given twice, first at 3:64",
+             "3:64: unknown key handler.auth.password...: did you mean password?",
+         ]),
+        ("handler: {type: tun}", "handler: {type: tun, chain: 'relay://u:gEhEiM@hub:1'}",
+         ["3:31: chain: a URL is no name of a chain: write it behind -F"]),
+    ],
+)  # fmt: skip
+def test_what_may_be_a_secret_is_not_shown(problems, right, wrong, lines):
+    text = SERVER.replace(right, wrong)
+    assert text != SERVER
+    assert problems(yaml=text) == [f"g.yaml:{line}" for line in lines]
+
+
+def test_a_hops_ends_that_may_be_secrets_are_not_shown(problems):
+    node = "{addr: 'hub:1', connector: 'auth:gEhEiM', dialer: u=gEhEiM}"
+    text = f"{SERVER}chains:\n- name: out\n  hops: [{{nodes: [{node}]}}]\n"
+    assert problems(yaml=text) == [
+        "g.yaml:7:46: connector: expected a mapping here: write type: relay under it",
+        "g.yaml:7:69: dialer: expected a mapping here: write for example type: tcp under it",
+    ]
+
+
+def test_a_key_of_kcp_is_not_shown(problems):
+    dialer = "{type: kcp, metadata: {kcp.config: {key=gEhEiM: , 'key:gEhEiM': }}}"
+    node = f"{{addr: 'hub:1', connector: {{type: relay}}, dialer: {dialer}}}"
+    text = f"{SERVER}chains:\n- name: out\n  hops: [{{nodes: [{node}]}}]\n"
+    assert problems(yaml=text) == [
+        "g.yaml:7:105: unknown key kcp.config.key=...: write NAME: VALUE",
+        "g.yaml:7:119: unknown key kcp.config.key:...: write NAME: VALUE",
+    ]
+
+
 def test_hops_that_are_not(problems):
     text = (
         SERVER

@@ -3,8 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.config.option import WHERE, nearest
+from gateway.config import shape
+from gateway.config.carrier_options import OPTIONS as CARRIER_OPTIONS
+from gateway.config.carrier_options import TLS_NAMES
+from gateway.config.kcp_metadata import NAMES as KCP_NAMES
+from gateway.config.option import SECRETS, WHERE, nearest, without_value
 from gateway.config.options import OPTIONS, find_option, nearest_option, used_options
 
 DOCS = Path(__file__).parents[3] / "docs" / "configuration.md"
@@ -42,6 +48,50 @@ def test_the_nearest_name(key, name):
 
 def test_nearest_of_nothing():
     assert nearest("x", []) == ""
+
+
+def test_every_secret_option_is_known_as_one():
+    names = {name.lower() for o in OPTIONS if o.secret for name in (o.name, *o.aliases)}
+    assert names
+    assert names <= set(SECRETS)
+
+
+@given(
+    st.sampled_from(("", "tun.", "x.y.")),
+    st.sampled_from((*SECRETS, "Passphrase")),
+    st.text("SCRT-_.:= ", min_size=1),
+)
+def test_what_follows_a_secrets_name_is_not_shown(prefix, name, value):
+    shown = without_value(f"{prefix}{name}{value}")
+    assert shown.removesuffix("...").rstrip(":=") == f"{prefix}{name}"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("net:1:2", "net:..."),
+        ("net=1:2", "net=..."),
+        ("net:1=2", "net:..."),
+        ("passphrase", "passphrase"),
+        ("kcp.key", "kcp.key"),
+        ("kcp.key-x", "kcp.key..."),
+        ("keepAliv", "keepAliv"),
+        ("autherz", "autherz"),
+        ("auth_x", "auth..."),
+        ("passphrse", "passphrse"),
+    ],
+)
+def test_a_name_without_its_value(key, shown):
+    assert without_value(key) == shown
+
+
+def test_known_names_are_shown_whole():
+    shapes = [names for names in vars(shape).values() if isinstance(names, shape.Shape)]
+    assert shapes
+    options = [o for all_ in (OPTIONS, CARRIER_OPTIONS) for o in all_]
+    known = [name for o in options for name in (o.name, *o.aliases)]
+    known += [*TLS_NAMES, *KCP_NAMES, *(name for names in shapes for name in names)]
+    assert [without_value(name) for name in known] == known
 
 
 def row(option):

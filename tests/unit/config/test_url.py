@@ -101,6 +101,12 @@ def test_gw_serves_the_routes_of_its_own_version(load):
     )
 
 
+@pytest.mark.parametrize("address", ["", "hub", "[fd00::1]", ":0"])
+def test_digits_as_a_password_of_a_client_without_a_port(load, address):
+    made = load(f"tun://10.0.0.2:8421@{address}/hub:1?net=10.0.0.2/24")
+    assert made.services[0].targets[0].host == "hub"
+
+
 def test_userinfo_is_a_credential(load):
     (credential,) = one(
         load, "tun://192.168.123.2:p%40ss:word@:8421?net=192.168.123.1/24"

@@ -11,6 +11,9 @@ UNSUPPORTED = (
 )
 AUTO = "has no scheme (a tunnel begins with tun://), a proxy (auto) in GOST"
 FIRST = "no '?' in the URL: the first option stands behind a '?', not a '&'"
+BEHIND = "the first option stands behind a '?', not a '&'"
+PERCENT = "a '%' must be written %25 in a URL"
+SWAPPED = "no port behind the @: user and password stand before the @, HOST:PORT behind it"
 OWN = "address: write an IP address of this host, or only :PORT for all"
 ZONE = (
     "is link-local and has no device: write for example [fe80::1%eth0]:8421, with %25 for % in a "
@@ -37,6 +40,22 @@ NAMES = ", ".join(option.name for option in OPTIONS if option.standing == "used"
         ("'tun://:8421'", "the URL begins with a quote: leave out the quotes around it"),
         (f"{SERVER}&=x", "an option without a name: write NAME=VALUE"),
         ("tun://:8421?net:10.0.0.1/24", "unknown option net:...: write net=VALUE"),
+        (f"{CLIENT}&passphrase%3dgeheim", "unknown option passphrase=...: write passphrase=VALUE"),
+        (f"{CLIENT}&tun.token%3agEhEiM", "unknown option tun.token:...: write tun.token=VALUE"),
+        (f"{CLIENT}&passphrase-SECRET=1", "unknown option passphrase...: did you mean passphrase?"),
+        (f"{CLIENT}&listener.TokenSECRET=1", "unknown option Token...: did you mean token?"),
+        (f"{CLIENT}&passphrase-SECRET=%", f"passphrase...: {PERCENT}"),
+        (f"{CLIENT}&auth%3dgEhEiM", f"unknown option auth=...: there are {NAMES}"),
+        ("tun://:8421&passphrase-geheim=1", FIRST),
+        ("tun://:8421&passphrase%3dgeheim", FIRST),
+        ("tun://:8421&token-geheim=1?net=10.0.0.1/24", f"an '&' before the '?': {BEHIND}"),
+        ("tun://:8421@gEhEiM?net=10.0.0.1/24", SWAPPED),
+        ("tun://1.2.3.4:8421@10.0.0.2:gEhEiM?net=10.0.0.1/24", SWAPPED),
+        ("tun://[fd00::1]:8421-8423@gEhEiM/?net=10.0.0.1/24", SWAPPED),
+        ("relay+wss://hub:443@u:gEhEiM", SWAPPED),
+        ("relay+wss://:443@gEhEiM/hub:1", SWAPPED),
+        (":8421@gEhEiM", f"the URL {AUTO}: {UNSUPPORTED}"),
+        ("u:gEh/EiM@hub:8080", f'"hub:8080" {AUTO}: {UNSUPPORTED}'),
         ("tun://:8421?net=,", 'net: "," has no address: write for example 192.168.123.1/24'),
         ("tun://0/hub:1?net=10.0.0.1/24", 'addr: "0" has no colon before the port: write :0'),
         (
