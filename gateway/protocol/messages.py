@@ -108,7 +108,7 @@ class Resolve(msgspec.Struct, frozen=True, array_like=True, tag="resolve"):
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
-    """First message of every child."""
+    """A child works from now on: it listens to what it is there for. Said once."""
 
     pid: int
     version: int = CONTROL_VERSION

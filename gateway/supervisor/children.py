@@ -142,6 +142,11 @@ class Member:
         """Whether it dies again and again."""
         return self.lately(now) > RESTARTS
 
+    def starts_late(self, now: float) -> bool:
+        """Whether it has a pulse and still does not say that it works."""
+        life = self.life
+        return life is not None and not life.ready and now - life.since > LATE
+
     def pulse_age(self, now: float) -> float | None:
         """Seconds since its last turn, or `since` if that is later; None: no process."""
         if self.life is None:

@@ -4,14 +4,19 @@ The kernel says of a heartbeat that it cannot leave, or that it was refused; a n
 there is no such name. What was said stays the reason while it is said again and again: who
 refuses may do so less often than he is asked. If a heartbeat has left long after it and nothing
 is said, the reason is silence, and to a wrong address or passphrase a server says nothing.
+Silence is what a worker heard: while there is none, that is the reason, and for a moment more,
+until one that is back has had the time to hear something.
 """
 
 REASON_KEPT = 5.0
 """Seconds that a reason outlives heartbeats of which nothing is said. Probes are more frequent."""
+UNHEARD_KEPT = 0.5
+"""The same where no worker listened for the ack; shorter than any silence that means a loss."""
 REFUSED = "it is refused: nobody listens on that UDP port there, or a firewall rejects it"
 LEFT_ALONE = "this host has lost its way there, or the address it sent from"
 NEVER_ANSWERED = "it never answered; to a wrong address or passphrase it says nothing"
 SILENT = "it does not answer any more"
+UNHEARD = "nobody on this host listens for its answers: the udp-worker is being replaced"
 
 
 class Reasons:
@@ -27,10 +32,12 @@ class Reasons:
         self._text = text
         self._at = now
 
-    def left(self, now: float) -> None:
-        """A heartbeat left."""
-        if now - self._at > REASON_KEPT:
+    def left(self, now: float, *, heard: bool) -> None:
+        """A heartbeat left. `heard`: whether a worker listens for its ack."""
+        if now - self._at > (UNHEARD_KEPT if self._text == UNHEARD else REASON_KEPT):
             self._text = ""
+        if not heard and self._text in ("", UNHEARD):
+            self.told(now, UNHEARD)
 
     def answered(self) -> None:
         """The server is there."""
@@ -44,6 +51,10 @@ class Reasons:
         """Why this name has no address; empty: nobody said so."""
         return self._unresolved.get(host, "")
 
-    def lost(self, *, answered: bool) -> str:
-        """Why the server is lost. `answered`: whether it ever did."""
-        return self._text or (SILENT if answered else NEVER_ANSWERED)
+    def lost(self, *, answered: bool, heard: bool) -> str:
+        """Why the server is lost. `answered`: whether it ever did; `heard`: as for `left`."""
+        if self._text:
+            return self._text
+        if not heard:
+            return UNHEARD
+        return SILENT if answered else NEVER_ANSWERED

@@ -239,7 +239,8 @@ class Reporter:
 
 def _judge_process(prefix: str, member: Member, problems: list[str], now: float) -> None:
     state = member.state(now)
-    if state in ("late", "restarting", "starting") and (state != "starting" or member.restarts):
+    known = state != "starting" or member.restarts or member.starts_late(now)
+    if state in ("late", "restarting", "starting") and known:
         age = member.pulse_age(now)
         silent = f", silent for {age:.1f} s" if state == "late" and age is not None else ""
         why = member.hindrance or member.last_exit

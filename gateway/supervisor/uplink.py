@@ -106,7 +106,7 @@ class UplinkDriver:
     def reason(self) -> str:
         """Why the server is lost or has no address; empty: it is neither, or nobody knows."""
         if self.machine.state is State.LOST:
-            return self._reasons.lost(answered=self.machine.acks > 0)
+            return self._reasons.lost(answered=self.machine.acks > 0, heard=self._heard)
         if self.machine.state is State.RESOLVING:
             return self._reasons.unresolved(self.machine.target.host)
         return ""
@@ -124,7 +124,7 @@ class UplinkDriver:
         self.machine.start(self._loop.boot)
 
     def listening(self) -> None:
-        """The worker is there: acks are heard as they come."""
+        """The worker has its socket: acks are heard as they come."""
         self._heard = True
         if not self._begun:
             self._begun = True
@@ -269,7 +269,7 @@ class UplinkDriver:
         except OSError as error:
             self._failed(error)
         else:
-            self._reasons.left(self._loop.boot)
+            self._reasons.left(self._loop.boot, heard=self._heard)
             self.machine.sent(self._loop.boot, heard=self._heard)
 
     def _failed(self, error: OSError) -> None:

@@ -4,7 +4,8 @@ Before the fork a child is a plain object; building it changes nothing in the pr
 After the fork `run` makes the process its own, in this order: close every descriptor
 that is not on the list, forget the credentials that came along with the memory, give
 up all privileges, tie the life to the supervisor's (last of the privileges, as a change
-of those may clear the signal), then name, CPU and memory. Only then does it say Ready.
+of those may clear the signal), then name, CPU and memory. Then it gets what it works with, and
+only then does it say Ready: who is Ready listens.
 
 A child ends in one of these ways: the supervisor says Stop or closes the channel (exit
 0); an error it cannot handle (a traceback and exit 1); a signal. SIGTERM is the
@@ -58,10 +59,14 @@ class Child(ABC):
         """Become the child, work until told to stop. Called once, in the child."""
         self._settle()
         try:
+            self.prepare()
             self.send(Ready(pid=os.getpid()))
             self.work()
         except ChannelClosedError:
             return
+
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Get what it takes to work, beating the pulse meanwhile."""
 
     @abstractmethod
     def work(self) -> None:

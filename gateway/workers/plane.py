@@ -22,8 +22,8 @@ class DataChild(Child):
 
     asking = False
 
-    def work(self) -> None:
-        """Wait for the first snapshot, then run bursts."""
+    def prepare(self) -> None:
+        """Wait for the first snapshot, then take over."""
         fib = Fib(self.page.peers)
         self.replica = Replica(fib)
         if self.asking:
@@ -31,6 +31,9 @@ class DataChild(Child):
         while not (self.stopping or self.replica.complete):
             self._wait()
         self.attach(fib)
+
+    def work(self) -> None:
+        """Run bursts."""
         while not self.stopping:
             self._turn()
         self.finish()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import time
 import tracemalloc
@@ -16,6 +17,7 @@ from forked import Babbling, Quiet, spec
 from instance import wait_for
 
 from gateway.errors import CrashLoop
+from gateway.fastpath import pump
 from gateway.fastpath.fib import Fib
 from gateway.linux.channel import ChannelGarbledError
 from gateway.protocol.messages import (
@@ -31,7 +33,9 @@ from gateway.protocol.messages import (
 from gateway.supervisor import children, forking
 from gateway.supervisor.children import Children
 from gateway.supervisor.loop import Loop
+from gateway.supervisor.report import Reporter
 from gateway.workers.base import Child, Place
+from gateway.workers.plane import DataChild
 from gateway.workers.replica import Replica
 
 encode = msgspec.msgpack.encode
@@ -178,6 +182,65 @@ def test_who_begins_to_work_is_told_of_in_each_life(loop: Loop) -> None:
     assert begun[0] != begun[1]
     assert ended == [1, 2]
     assert not heard
+
+
+class Awaited(DataChild):
+    """Attaches as soon as somebody writes to `start`, an eventfd."""
+
+    def __init__(self, place: Place, start: int) -> None:
+        super().__init__(place, (start,))
+        self._start = start
+
+    def attach(self, fib: Fib) -> None:
+        while not select.select([self._start], [], [], 0.01)[0]:
+            self.page.beat()
+
+    def turns(self, timeout: float) -> int:
+        self.page.beat()
+        return pump.CHANNEL if self.channel.wait(timeout) else 0
+
+
+def test_who_works_on_tables_is_ready_when_it_has_them_and_its_socket(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it listens to nobody; one that stays so is a problem though its pulse goes on."""
+    monkeypatch.setattr(children, "LATE", 0.5)
+    monkeypatch.setattr(children, "WATCH_INTERVAL", 0.02)
+    start = os.eventfd(0)
+    begun: list[int] = []
+    tables: list[Snapshot] = []
+    found = Children(loop, lambda: None)
+    awaited = replace(
+        spec([]),
+        build=lambda place: Awaited(place, start),
+        snapshot=lambda: tables,
+        on_ready=lambda: begun.append(1),
+    )
+
+    def problems() -> list[str]:
+        said: list[str] = []
+        Reporter("hub", "nobody").process(member, "service hub: ", said, loop.now)
+        return said
+
+    member = found.start(awaited)
+    try:
+        assert problems() == []
+        waits = ["service hub: babbler is starting"]
+        assert loop.run_until(lambda: problems() == waits, 10.0)
+        assert not begun, "it has no tables"
+
+        tables.append(Snapshot(1, 0, 1))
+        assert member.life is not None
+        member.life.feed.refresh()
+        beaten = member.spec.page.pulse()
+        assert loop.run_until(lambda: member.spec.page.pulse() - beaten > 5e8, 10.0)
+        assert not begun, "it has not attached"
+
+        os.eventfd_write(start, 1)
+        assert loop.run_until(lambda: bool(begun) and not problems(), 10.0)
+    finally:
+        found.stop("resolver")
+        os.close(start)
 
 
 def test_what_is_kept_for_a_child_that_is_stopped(loop: Loop) -> None:

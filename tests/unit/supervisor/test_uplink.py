@@ -18,7 +18,14 @@ from gateway.protocol.messages import PuntedDatagram, Resolved, Trouble
 from gateway.protocol.packet import ANY, Endpoint
 from gateway.protocol.uplink import State
 from gateway.supervisor.loop import Loop
-from gateway.supervisor.lost import NEVER_ANSWERED, REFUSED, SILENT
+from gateway.supervisor.lost import (
+    NEVER_ANSWERED,
+    REFUSED,
+    SILENT,
+    UNHEARD,
+    UNHEARD_KEPT,
+    Reasons,
+)
 from gateway.supervisor.uplink import TOLD_AT_ONCE, Ask, UplinkDriver
 
 ACK = b"GOST" + bytes(10) + b"\xff\xff\x7f\0\0\1"
@@ -319,3 +326,45 @@ def test_a_return_is_told_after_a_told_loss_whatever_was_held_back_between(stage
 
     told = [line for line in capfd.readouterr().err.splitlines() if "event=uplink-" in line]
     assert [line.partition("event=")[2].split()[0] for line in told] == ["uplink-lost", "uplink-up"]
+
+
+def test_while_our_own_worker_is_away_that_is_the_reason(stage, capfd):
+    """Nobody listened, so nobody knows that the server is silent. It is asked all the same."""
+    setup("info")
+    it = stage("fifo", ttl=0.1)
+    machine = it.driver.machine
+    it.ack(it.ports.index(machine.endpoint.port))
+    it.driver.deaf()
+    before = machine.heartbeats
+    assert it.loop.run_until(lambda: machine.state is State.LOST, 10.0)
+    assert it.driver.reason == UNHEARD
+    (line,) = lines(capfd, "uplink-lost")
+    assert f'reason="{UNHEARD}"' in line
+    asked = machine.heartbeats
+    assert asked > before
+    assert it.loop.run_until(lambda: machine.heartbeats > asked, 10.0)
+
+    it.driver.listening()
+    assert it.driver.reason == UNHEARD, "no question has had its time yet"
+    it.ack(it.ports.index(machine.endpoint.port))
+    assert machine.state is State.UP
+
+
+def test_what_the_kernel_says_is_a_reason_without_a_worker_too(stage):
+    it = stage("fifo")
+    it.driver.on_trouble(Trouble("refused"))
+    it.driver.deaf()
+    assert it.driver.reason == REFUSED
+
+
+def test_a_worker_that_is_back_hears_the_silence() -> None:
+    reasons = Reasons()
+    reasons.left(10.0, heard=False)
+    reasons.left(30.0, heard=False)
+    assert reasons.lost(answered=True, heard=True) == UNHEARD
+    reasons.left(30.0 + UNHEARD_KEPT, heard=True)
+    assert reasons.lost(answered=True, heard=True) == UNHEARD
+    reasons.left(30.1 + UNHEARD_KEPT, heard=True)
+    assert reasons.lost(answered=True, heard=True) == SILENT
+    assert reasons.lost(answered=False, heard=True) == NEVER_ANSWERED
+    assert reasons.lost(answered=True, heard=False) == UNHEARD
