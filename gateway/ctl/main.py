@@ -24,11 +24,16 @@ CODES = ("url", "yaml")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
-    arguments = _parse(argv)
-    # msgspec takes longer than all before
-    from gateway.ctl import commands, printing  # noqa: PLC0415
+    from gateway.ctl import printing  # noqa: PLC0415
 
     printing.open_standard_streams()
+    try:
+        arguments = _parse(argv)
+    except SystemExit as ended:
+        raise SystemExit(printing.end(int(ended.code or 0))) from None
+    # msgspec takes longer than all before
+    from gateway.ctl import commands  # noqa: PLC0415
+
     try:
         return commands.run(arguments)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ def open_standard_streams() -> None:
 def write(page: bytes) -> bool:
     """Whether somebody still reads. Raises HostError where nothing can be written."""
     try:
+        sys.stdout.flush()
         sys.stdout.buffer.write(page)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
@@ -29,6 +30,20 @@ def write(page: bytes) -> bool:
         _discard(sys.stdout)
         raise HostError(f"standard output cannot be written: {error.strerror}") from None
     return True
+
+
+def end(status: int) -> int:
+    """The exit status after what argparse printed, which it leaves to the end of the program."""
+    try:
+        write(b"")
+    except HostError as error:
+        complain(str(error))
+        status = error.exit_status
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+    return status
 
 
 def complain(sentence: str) -> None:

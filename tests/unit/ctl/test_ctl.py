@@ -314,6 +314,7 @@ def _ended(words: str, **streams: object) -> "subprocess.CompletedProcess[str]":
         check=False,
         text=True,
         timeout=10,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},  # type: ignore[call-overload]
     )
 
@@ -327,6 +328,14 @@ def test_a_full_disk_is_not_called_degraded(words: str, run_dir: Path) -> None:
         "gateway-ctl: standard output cannot be written: No space left on device\n"
     )
     assert (told.returncode, untold.returncode) == (3, 3)
+
+
+@pytest.mark.parametrize("words", ["--help", "status --help", "--version"])
+def test_help_for_a_full_disk(words: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        told = _ended(words, stdout=full)
+    assert "standard output cannot be written" in told.stderr
+    assert told.returncode == 3
 
 
 def test_what_cannot_be_said_leaves_the_exit_status(run_dir: Path) -> None:
