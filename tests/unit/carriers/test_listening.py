@@ -293,4 +293,4 @@ def test_streams_that_come_and_go_leave_nothing(papers, carrier) -> None:
             (_, before), *_, (_, after) = later[-7:]
             assert (after - before) / 6 < together * 40
 
-    run(main())
+    run(main(), deadline=100.0)
