@@ -81,8 +81,8 @@ def keep_others_out() -> None:
 
 
 def slots() -> int:
-    """How many environments at a time: most of the namespace tests' time is waiting."""
-    return max(2, min(4, len(os.sched_getaffinity(0))))
+    """How many environments at a time: more than half of the tests' time is waiting."""
+    return max(3, min(4, len(os.sched_getaffinity(0))))
 
 
 def part_builds(wanted: dict[str, Interpreter]) -> None:

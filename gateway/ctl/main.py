@@ -16,6 +16,7 @@ from gateway.protocol.instances import DEFAULT_RUN_DIRECTORY
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
+MISUSED = 2
 INTERRUPTED = 130
 WATCH_SECONDS = 2.0
 SHORTEST_WATCH_SECONDS = 0.1
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parse(argv)
     except SystemExit as ended:
         raise SystemExit(printing.end(int(ended.code or 0))) from None
+    except OSError:  # the complaint could not be written: Python 3.11.0 does not pass over that
+        raise SystemExit(printing.end(MISUSED)) from None
     # msgspec takes longer than all before
     from gateway.ctl import commands  # noqa: PLC0415
 

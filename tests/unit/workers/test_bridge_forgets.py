@@ -8,6 +8,7 @@ again, and each time elsewhere in memory.
 import asyncio
 import gc
 import socket
+import sys
 import warnings
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -189,6 +190,9 @@ def test_noise_leaves_nothing(run, boss, working, service, certificate, carrier,
     run(body())
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11, 2), reason="needs an asyncio that forgets a dial (3.11.0 does not)"
+)
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_a_dial_that_failed_is_freed(run, carrier):
     async def body() -> None:
