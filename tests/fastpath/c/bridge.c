@@ -1,5 +1,6 @@
 /* What a bridge does with groups at their limits, and when the kernel refuses, call by call.
  * The argument names a case. */
+#include "cases.h"
 #include "sends.h"
 
 #include "bursts.h"
@@ -91,27 +92,15 @@ static void errors_of_a_path_and_others(void)
     }
 }
 
-#define CASE(name) {#name, name}
-
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
+    static const struct test_case cases[] = {
         CASE(a_group_has_64_datagrams_and_65507_bytes),
         CASE(a_refusal_is_of_an_earlier_datagram),
         CASE(three_refusals_are_its_own),
         CASE(a_group_that_is_not_taken_goes_singly_and_so_does_all_that_follows),
         CASE(errors_of_a_path_and_others),
     };
-    unsigned n = sizeof cases / sizeof *cases;
 
-    for (unsigned i = 0; i < n; i++) {
-        if (argc < 2)
-            puts(cases[i].name);
-        else if (!strcmp(argv[1], cases[i].name))
-            return cases[i].run(), puts("as it should be") < 0;
-    }
-    return argc < 2 ? 0 : 2;
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

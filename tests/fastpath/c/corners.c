@@ -1,5 +1,6 @@
 /* Values that random input seldom meets: carries of a sum, a bucket's limits, the time of a
  * turn. The argument names a case. */
+#include "cases.h"
 #include "fuzz.h"
 
 #include "fib_change.h"
@@ -118,8 +119,6 @@ static void a_turn_has_one_time(void)
     CHECK(w->sender.now == atomic_load(&w->page->pulse));
 }
 
-#define CASE(name) {#name, name}
-
 const char *__asan_default_options(void);
 
 const char *__asan_default_options(void)
@@ -129,23 +128,13 @@ const char *__asan_default_options(void)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
+    static const struct test_case cases[] = {
         CASE(every_carry_of_a_fold),
         CASE(every_length_of_a_sum),
         CASE(options_that_end_with_the_packet),
         CASE(a_bucket_fills_at_its_rate_to_its_brim),
         CASE(a_turn_has_one_time),
     };
-    unsigned n = sizeof cases / sizeof *cases;
 
-    for (unsigned i = 0; i < n; i++) {
-        if (argc < 2)
-            puts(cases[i].name);
-        else if (!strcmp(argv[1], cases[i].name))
-            return cases[i].run(), puts("as it should be") < 0;
-    }
-    return argc < 2 ? 0 : 2;
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

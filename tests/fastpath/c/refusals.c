@@ -1,5 +1,6 @@
 /* What becomes of datagrams, writes and receives that the kernel refuses, call by call: a
  * real kernel refuses too seldom, and never to order. The argument names a case. */
+#include "cases.h"
 #include "sends.h"
 
 ssize_t fake_writev(int fd, const struct iovec *v, int n);
@@ -519,14 +520,9 @@ static void refusals_are_reported_now_and_then(void)
     CHECK(w->events == EVENT_SOURCE_GONE);
 }
 
-#define CASE(name) {#name, name}
-
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
+    static const struct test_case cases[] = {
         CASE(a_refusal_is_of_an_earlier_datagram),
         CASE(a_second_refusal_is_of_this_one),
         CASE(a_refusal_within_a_group_costs_none_of_it),
@@ -549,14 +545,7 @@ int main(int argc, char **argv)
         CASE(a_bell_that_fails),
         CASE(refusals_are_reported_now_and_then),
     };
-    unsigned n = sizeof cases / sizeof *cases;
 
     open_all();
-    for (unsigned i = 0; i < n; i++) {
-        if (argc < 2)
-            puts(cases[i].name);
-        else if (!strcmp(argv[1], cases[i].name))
-            return cases[i].run(), puts("as it should be") < 0;
-    }
-    return argc < 2 ? 0 : 2;
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }
